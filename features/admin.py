@@ -1,0 +1,168 @@
+"""Edit groups, feature rules and API keys, and see how they resolve; people and their roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoRoleAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import User
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from features import catalog, policy, snapshot
+from features.models import ApiKey, FeatureRule, Group, Membership
+from features.policy import Decision
+
+
+class FeatureRuleInline(TabularInline):  # type: ignore[misc]  # Unfold has no types
+    model = FeatureRule
+    extra = 0
+    fields = ("feature", "state", "is_locked", "model")
+    autocomplete_fields = ("model",)
+
+
+@admin.register(Group)
+class GroupAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    list_display = ("path", "gitlab_id", "parent", "rule_count", "member_count")
+    list_select_related = ("parent",)
+    search_fields = ("path", "=gitlab_id")
+    ordering = ("path",)
+    autocomplete_fields = ("parent",)
+    inlines = (FeatureRuleInline,)
+    fields = ("path", "gitlab_id", "parent", "resolution")
+    readonly_fields = ("resolution",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        rows: QuerySet[Group] = super().get_queryset(request)
+        return rows.annotate(rules_total=_count(FeatureRule), members_total=_count(Membership))
+
+    @admin.display(description="Rules")
+    def rule_count(self, group: Any) -> int:
+        return int(group.rules_total)
+
+    @admin.display(description="Members")
+    def member_count(self, group: Any) -> int:
+        return int(group.members_total)
+
+    @admin.display(description="How it resolves")
+    def resolution(self, group: Group) -> SafeString | str:
+        """Show for each feature what the request path would decide for this group alone."""
+        if not group.pk:
+            return "Save the group first."
+        config = snapshot.catch_up()
+        return format_html_join(
+            "",
+            "<details><summary>{}: {}</summary>{}</details>",
+            (
+                (label, _verdict(decision, config), _ladder(decision))
+                for slug, label in catalog.choices()
+                for decision in (policy.explain(config, feature=slug, group_ids=(group.pk,)),)
+            ),
+        )
+
+
+@admin.register(FeatureRule)
+class FeatureRuleAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    list_display = ("level", "feature", "state", "is_locked", "model", "updated_at")
+    list_select_related = ("group", "model")
+    list_filter = ("feature", "state", "is_locked", "model")
+    search_fields = ("group__path", "model__name")
+    ordering = ("group__path", "feature")
+    autocomplete_fields = ("group", "model")
+    fields = ("group", "feature", "state", "is_locked", "model", "effect")
+    readonly_fields = ("effect",)
+
+    @admin.display(description="Level", ordering="group__path")
+    def level(self, rule: FeatureRule) -> str:
+        return rule.group.path if rule.group else "Whole instance"
+
+    @admin.display(description="How it resolves")
+    def effect(self, rule: FeatureRule) -> SafeString | str:
+        """Show what the request path would decide where this rule stands."""
+        if not rule.pk:
+            return "Save the rule first."
+        config = snapshot.catch_up()
+        group_ids = (rule.group_id,) if rule.group_id else ()
+        decision = policy.explain(config, feature=rule.feature, group_ids=group_ids)
+        return format_html("<div>{}</div>{}", _verdict(decision, config), _ladder(decision))
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    list_display = ("name", "prefix", "group", "is_active", "expires_at", "created_at")
+    list_select_related = ("group",)
+    list_filter = ("is_active",)
+    search_fields = ("name", "prefix", "group__path")
+    ordering = ("name",)
+    autocomplete_fields = ("group",)
+    fields = ("name", "group", "is_active", "expires_at", "prefix", "created_at")
+    readonly_fields = ("prefix", "created_at")
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """Save; show the text of a new key now, for it is kept nowhere."""
+        text = "" if change else obj.renew()
+        super().save_model(request, obj, form, change)
+        if text:
+            messages.warning(request, f"Copy the API key now, it is never shown again: {text}")
+
+
+@admin.register(Membership)
+class MembershipAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    list_display = ("user_ref", "group")
+    list_select_related = ("group",)
+    search_fields = ("=user_ref", "group__path")
+    ordering = ("pk",)
+    autocomplete_fields = ("group",)
+    show_full_result_count = False
+
+
+def _count(model: type[FeatureRule] | type[Membership]) -> Coalesce:
+    """Return how many rows of a table a group has; joins would multiply two counts."""
+    rows = model.objects.filter(group=OuterRef("pk")).order_by().values("group")
+    return Coalesce(Subquery(rows.annotate(total=Count("pk")).values("total")), 0)
+
+
+def _verdict(decision: Decision, config: snapshot.Snapshot) -> str:
+    """Return a decision in one line."""
+    if not decision.is_allowed:
+        return f"off ({decision.reason})"
+    if decision.model_id is None:
+        return f"on ({decision.reason}), on the model that GitLab names"
+    name = config.models[decision.model_id].name
+    return f"on ({decision.reason}), model '{name}' ({decision.model_source})"
+
+
+def _ladder(decision: Decision) -> SafeString:
+    rungs = ((step.level, step.rule, step.effect) for step in decision.ladder)
+    return format_html_join("", "<div>{}: {} → {}</div>", rungs)
+
+
+# People. Whatever is not registered with Unfold's class has invisible inputs.
+
+admin.site.unregister(User)
+admin.site.unregister(Role)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # Unfold has no types
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Role)
+class RoleAdmin(DjangoRoleAdmin, ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    """Django's groups, called roles here: "group" means a GitLab namespace."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Roles", **(extra_context or {})})

@@ -1,0 +1,264 @@
+"""Who may use which feature, on which model, and why: pure functions over a snapshot.
+
+`explain` goes down the ladder from the instance over a group's ancestors to the group. It answers
+the request path and the administrator's question "why?" alike, so the explanation cannot lie.
+
+- Nothing configured is off.
+- A rule overrides what stands above it, until a locked rule. Below a locked rule the state can only
+  go from on to off, and a model that the locked rule names stays.
+- `inherit` keeps the state, and may still name a model or be locked.
+- A group denies if a rule of a group, or a locked rule of the instance, switched it off. The
+  instance's own unlocked off is a default, not a denial.
+- Of several groups, one must allow and none may deny.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from features.catalog import get_feature
+from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned
+from features.models import State
+from features.snapshot import ModelEntry, Rule, Snapshot
+from models_registry.adoption import Address
+from models_registry.models import State as ModelState
+from models_registry.providers.types import ModelConfig
+
+INSTANCE = "instance"
+NOTHING = "nothing configured: off"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One rung of a ladder: what a level says, and what holds below it.
+
+    `group_id` is the group whose ladder this is, None where the subject has no group.
+    """
+
+    group_id: int | None
+    level: str
+    rule: str
+    effect: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Whether a feature is allowed, by which rule, for which group, on which model.
+
+    `group_id` and `group_path` name the group that allowed (None and "" without groups);
+    `model_source` the level whose rule names the model ("" without a model).
+    """
+
+    is_allowed: bool
+    reason: str
+    ladder: tuple[Step, ...] = ()
+    group_id: int | None = None
+    group_path: str = ""
+    model_id: int | None = None
+    model_source: str = ""
+    is_group_assignment: bool = False
+
+
+# Policy
+
+
+def subject_groups(
+    snapshot: Snapshot,
+    *,
+    api_key_group_id: int | None,
+    namespace_ids: tuple[int, ...],
+    user_refs: tuple[str, ...],
+) -> tuple[int, ...]:
+    """Return the groups that a call stands for: of its key, its namespaces, its user.
+
+    GitLab's namespace headers name one place and its ancestors; only the place counts, and its
+    ladder holds the ancestors' rules. Namespaces and users that Enclave does not know add nothing.
+    """
+    named = [
+        snapshot.by_gitlab_id[gitlab_id]
+        for gitlab_id in namespace_ids
+        if gitlab_id in snapshot.by_gitlab_id
+    ]
+    above = {ancestor for group in named for ancestor in group.lineage[:-1]}
+    group_ids = {group.group_id for group in named} - above
+    for user_ref in user_refs:
+        group_ids.update(snapshot.members.get(user_ref, ()))
+    if api_key_group_id is not None:
+        group_ids.add(api_key_group_id)
+    return tuple(sorted(group_ids))
+
+
+def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> Decision:
+    """Return the decision about a feature for a subject in these groups, and what led to it.
+
+    Raises:
+        UnknownFeature: there is no such feature.
+    """
+    entry = get_feature(feature)
+    if not entry.needs_rule:
+        return Decision(is_allowed=True, reason=f"'{entry.label}' needs no rule")
+    known = [group_id for group_id in group_ids if group_id in snapshot.groups]
+    walks = [_walk(snapshot, feature, group_id) for group_id in known or (None,)]
+    ladder = tuple(step for walk in walks for step in walk.steps)
+    for walk in walks:
+        if walk.is_denied:
+            return Decision(is_allowed=False, reason=walk.reason, ladder=ladder)
+    allowing = [walk for walk in walks if walk.is_on]
+    if not allowing:
+        return Decision(is_allowed=False, reason=walks[0].reason, ladder=ladder)
+    # A group that names a model goes before one that only inherits the instance's default.
+    best = min(
+        allowing, key=lambda walk: (not walk.is_group_model, -walk.depth, walk.group_id or 0)
+    )
+    return Decision(
+        is_allowed=True,
+        reason=best.reason,
+        ladder=ladder,
+        group_id=best.group_id,
+        group_path="" if best.group_id is None else snapshot.groups[best.group_id].path,
+        model_id=best.model_id,
+        model_source=best.model_source,
+        is_group_assignment=best.is_group_model,
+    )
+
+
+def require(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> Decision:
+    """Return the decision if it allows the feature.
+
+    Raises:
+        FeatureDisabled: it does not; the message names the rule.
+        UnknownFeature: there is no such feature.
+    """
+    decision = explain(snapshot, feature=feature, group_ids=group_ids)
+    if not decision.is_allowed:
+        raise FeatureDisabled(decision.reason)
+    return decision
+
+
+# The ladder
+
+
+@dataclass(kw_only=True, slots=True)
+class _Walk:
+    """The way down one ladder; the attributes say what holds at the level reached so far."""
+
+    group_id: int | None
+    depth: int = 0
+    is_on: bool = False
+    is_denied: bool = False
+    lock: str = ""
+    reason: str = NOTHING
+    model_id: int | None = None
+    model_source: str = ""
+    model_lock: str = ""
+    is_group_model: bool = False
+    steps: list[Step] = field(default_factory=list)
+
+    def enter(self, level: str, rule: Rule | None, *, is_instance: bool, rule_text: str) -> None:
+        """Go down one level."""
+        note = ""
+        if rule is not None:
+            note = self._switch(level, rule, is_instance=is_instance)
+            note += self._assign(level, rule, is_instance=is_instance)
+            if rule.is_locked:
+                self.lock = self.lock or level
+        effect = ("on" if self.is_on else "off") + note
+        self.steps.append(Step(group_id=self.group_id, level=level, rule=rule_text, effect=effect))
+
+    def _switch(self, level: str, rule: Rule, *, is_instance: bool) -> str:
+        """Apply the rule's state; return a note where the rule has no effect."""
+        suffix = " (locked)" if rule.is_locked else ""
+        if rule.state == State.ON:
+            if self.lock and not self.is_on:
+                if not self.is_denied:
+                    self.reason = f"{self.lock} (locked): off"
+                return f", the rule has no effect: {self.lock} is locked"
+            self.is_on, self.is_denied = True, False
+            self.reason = f"{level}{suffix}: on"
+        elif rule.state == State.OFF:
+            if not (self.lock and self.is_denied):
+                self.reason = f"{level}{suffix}: off"
+            self.is_on = False
+            self.is_denied = self.is_denied or rule.is_locked or not is_instance
+        return ""
+
+    def _assign(self, level: str, rule: Rule, *, is_instance: bool) -> str:
+        """Apply the rule's model; return a note where the rule has no effect."""
+        if rule.model_id is None:
+            return ""
+        if self.model_lock:
+            return f", the model stays: {self.model_lock} is locked"
+        self.model_id, self.model_source = rule.model_id, level
+        self.is_group_model = not is_instance
+        if rule.is_locked:
+            self.model_lock = level
+        return ""
+
+
+def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
+    """Return the walk from the instance down to a group, or to the instance alone."""
+    lineage = () if group_id is None else snapshot.groups[group_id].lineage
+    walk = _Walk(group_id=group_id, depth=len(lineage))
+    rule = snapshot.rules.get((None, feature))
+    walk.enter(INSTANCE, rule, is_instance=True, rule_text=_as_text(snapshot, rule))
+    for ancestor_id in lineage:
+        rule = snapshot.rules.get((ancestor_id, feature))
+        walk.enter(
+            f"group '{snapshot.groups[ancestor_id].path}'",
+            rule,
+            is_instance=False,
+            rule_text=_as_text(snapshot, rule),
+        )
+    return walk
+
+
+def _as_text(snapshot: Snapshot, rule: Rule | None) -> str:
+    """Return a rule as an administrator reads it."""
+    if rule is None:
+        return "no rule"
+    text = rule.state + (", locked" if rule.is_locked else "")
+    if rule.model_id is not None:
+        text += f", model '{snapshot.models[rule.model_id].name}'"
+    return text
+
+
+# Models
+
+
+def match_named(
+    snapshot: Snapshot, *, endpoint: str, identifier: str, family: str
+) -> ModelConfig | None:
+    """Return the registered model that GitLab means, or None if Enclave does not know it.
+
+    Raises:
+        NoActiveModel: it is registered, but disabled or broken.
+    """
+    address = Address.of(family=family, endpoint=endpoint, identifier=identifier)
+    entry = snapshot.named.get(address)
+    return None if entry is None else _usable(entry)
+
+
+def choose_model(
+    snapshot: Snapshot, decision: Decision, *, named: ModelConfig | None
+) -> ModelConfig:
+    """Return the model that serves: the group's, else the one the call names, else the default.
+
+    Raises:
+        NoActiveModel: the assigned model is disabled or broken.
+        NoModelAssigned: there is none of the three.
+    """
+    if named is not None and not decision.is_group_assignment:
+        return named
+    if decision.model_id is None:
+        raise NoModelAssigned(
+            "The feature is on, but no rule assigns a model to it and the call names none."
+        )
+    return _usable(snapshot.models[decision.model_id])
+
+
+def _usable(entry: ModelEntry) -> ModelConfig:
+    if entry.state == ModelState.DISABLED:
+        raise NoActiveModel(f"Model '{entry.name}' is disabled.")
+    if entry.config is None:
+        raise NoActiveModel(f"Model '{entry.name}' cannot be used. {entry.fault}")
+    return entry.config

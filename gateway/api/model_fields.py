@@ -1,0 +1,86 @@
+"""What the wire formats say about a model: families by name, endpoints as URLs.
+
+Source: gateway-api.md 3.3.1, 4.2, 4.4; gitlab-client.md 1.4.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import StringConstraints, field_validator
+
+from gateway.api import wire
+from gateway.calls import NamedModel
+from models_registry.families import FAMILIES
+
+ENDPOINT_MAX = 255
+
+# Names that GitLab sends for models of a family that has another name here.
+ALIASES = {
+    "codestral-2501": "codestral",
+    "codestral-2508": "codestral",
+    "qwen2p5-coder-7b": "qwen",
+}
+
+
+def known_family(name: str) -> str:
+    """Return the family's slug.
+
+    Raises:
+        ValueError: no such family.
+    """
+    slug = ALIASES.get(name, name)
+    if slug not in FAMILIES:
+        raise ValueError("unknown model family")
+    return slug
+
+
+def check_url(value: str | None) -> str | None:
+    """Return an absolute URL as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        is_absolute = bool(parts.scheme and (parts.hostname or parts.path))
+        _ = parts.port
+    except ValueError:
+        is_absolute = False
+    if not is_absolute:
+        raise ValueError("must be an absolute URL")
+    return value
+
+
+class ModelMetadata(wire.Body):
+    """The `model_metadata` object of prompts, chat and newer code endpoints."""
+
+    provider: Annotated[str, StringConstraints(max_length=255)]
+    name: Annotated[str, StringConstraints(max_length=255)] | None = None
+    endpoint: Annotated[str, StringConstraints(max_length=ENDPOINT_MAX)] | None = None
+    api_key: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    identifier: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_family(cls, value: str | None) -> str | None:
+        return value and known_family(value)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        return check_url(value)
+
+    def as_named(self) -> NamedModel | None:
+        """Return the model that is named, or None where the metadata names no address."""
+        if not self.endpoint:
+            return None
+        return NamedModel(
+            family=self.name or "general",
+            endpoint=self.endpoint,
+            identifier=self.identifier or "",
+            api_key=self.api_key or "",
+        )

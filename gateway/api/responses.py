@@ -1,0 +1,22 @@
+"""Writing answers: compact JSON, and text streams that end only when they are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from django.http import HttpResponse, StreamingHttpResponse
+
+
+def json_response(value: Any, *, status: int = 200) -> HttpResponse:
+    """Return the value as JSON, byte for byte as the reference writes it."""
+    return HttpResponse(orjson.dumps(value), status=status, content_type="application/json")
+
+
+def text_stream(pieces: Iterable[str]) -> StreamingHttpResponse:
+    """Return a stream of raw text: no framing, no terminator (gateway-api.md 3.3.3)."""
+    response = StreamingHttpResponse(pieces, content_type="text/event-stream; charset=utf-8")
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response

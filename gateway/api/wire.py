@@ -1,0 +1,89 @@
+"""Reading request bodies: JSON into a typed model, with the reference's coercions and statuses.
+
+pydantic, because the reference validates with it: "42" is an int, 42 is not a string, unknown keys
+are ignored, and the error list for verbose instances has its shape (docs/adr/0006). Parsing and
+validating a body costs 2 µs; the same in serializers costs 140.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.http import HttpRequest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+VERBOSE_HEADER = "HTTP_X_GITLAB_ENABLED_INSTANCE_VERBOSE_AI_LOGS"
+
+
+class Body(BaseModel):
+    """A JSON object; keys that we do not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+B = TypeVar("B", bound=Body)
+
+
+class UnreadableBody(Exception):
+    """The bytes are no text, or nested beyond reason; answered 400."""
+
+
+class InvalidBody(Exception):
+    """The body does not fit the wire format; answered 422.
+
+    `errors` says where and why, without the offending input.
+    """
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        """Keep the list of errors."""
+        super().__init__("Validation error")
+        self.errors = errors
+
+
+def read(request: HttpRequest, shape: type[B]) -> B:
+    """Return the validated body.
+
+    Raises:
+        UnreadableBody: not UTF-8, or nested too deeply.
+        InvalidBody: not JSON, too large, or not of this shape.
+    Source: gateway-api.md 8.1 and the recordings bad-*, ctype-*, big-body-*.
+    """
+    if not _is_json(request.META.get("CONTENT_TYPE", "")):
+        raise InvalidBody([_error("json_type", "Content-Type must be application/json")])
+    try:
+        return shape.model_validate_json(_bytes(request))
+    except ValidationError as exc:
+        raise _translated(exc) from None
+
+
+def _is_json(content_type: str) -> bool:
+    media = content_type.partition(";")[0].strip().lower()
+    return media == "application/json" or (
+        media.startswith("application/") and media.endswith("+json")
+    )
+
+
+def _bytes(request: HttpRequest) -> bytes:
+    """Return the body, chunked or not, up to GATEWAY_BODY_MAX_BYTES."""
+    limit = settings.GATEWAY_BODY_MAX_BYTES
+    is_chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+    stream = request.META.get("wsgi.input") if is_chunked else request
+    body: bytes = stream.read(limit + 1)  # type: ignore[union-attr]  # WSGI always has an input
+    if len(body) > limit:
+        raise InvalidBody([_error("too_long", f"The body is larger than {limit} bytes")])
+    return body
+
+
+def _translated(exc: ValidationError) -> InvalidBody | UnreadableBody:
+    errors = exc.errors(include_url=False, include_input=False, include_context=False)
+    first = errors[0]
+    if first["type"] == "json_invalid" and (
+        "recursion limit" in first["msg"] or "invalid unicode code point" in first["msg"]
+    ):
+        return UnreadableBody()
+    return InvalidBody([{**error, "loc": ("body", *error["loc"])} for error in errors])
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "loc": ("body",), "msg": message}

@@ -1,0 +1,183 @@
+"""What is written about a call: the row that opens its record, and the rows that close it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.utils import timezone
+
+from gateway import process
+from gateway.audit.models import State
+from gateway.audit.store import OUTCOME_COLUMNS, Row, columns
+from gateway.audit.writer import CloseJob, OpenJob
+from gateway.errors import AuditUnavailable
+from gateway.ids import new_id
+
+if TYPE_CHECKING:
+    from gateway.calls import Call
+    from gateway.pipeline import Prepared
+
+DETAIL_MAX = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How an inference ended; durations in milliseconds. `answer` is what the client was given."""
+
+    state: str
+    answer: str | None = None
+    finish_reason: str | None = None
+    first_token_ms: float | None = None
+    total_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    are_tokens_estimated: bool = False
+    model_calls: int = 0
+    error_code: str = ""
+    error_detail: str = ""
+    backend_status: int | None = None
+
+
+def opening(call: Call, prepared: Prepared) -> Row:
+    """Return the row that opens the record of a call that will be forwarded."""
+    content = {"inputs": prepared.inputs, "prompt": prepared.rendered.prompt.as_dict()}
+    return {
+        **_about(call, now=timezone.now(), config_version=prepared.config_version),
+        "state": State.QUEUED.value,
+        "group_id": prepared.decision.group_id,
+        "group_path": prepared.decision.group_path,
+        "policy": prepared.decision.reason[:255],
+        "model_id": prepared.model.model_id,
+        "model_name": prepared.model.name,
+        "revision_id": prepared.model.revision_id,
+        "prompt_version": prepared.rendered.version,
+        "prompt_digest": prepared.rendered.digest,
+        "request": orjson.dumps(content).decode(),
+    }
+
+
+def refuse(call: Call, refusal: Exception, *, config_version: int) -> None:
+    """Record that policy said no; nothing was sent to a model.
+
+    Raises:
+        AuditUnavailable: the refusal cannot be recorded.
+    """
+    now = timezone.now()
+    write(
+        {
+            **_about(call, now=now, config_version=config_version),
+            "state": State.REFUSED.value,
+            "closed_at": now,
+            "error_code": getattr(refusal, "code", "refused"),
+            "error_detail": str(refusal)[:DETAIL_MAX],
+        }
+    )
+
+
+def skip(call: Call, reason: str) -> None:
+    """Record a call that was answered empty without asking a model.
+
+    Raises:
+        AuditUnavailable: it cannot be recorded.
+    """
+    now = timezone.now()
+    write(
+        {
+            **_about(call, now=now, config_version=0),
+            "state": State.ANSWERED.value,
+            "closed_at": now,
+            "error_detail": reason[:DETAIL_MAX],
+        }
+    )
+
+
+def write(row: Row) -> None:
+    """Commit one row and wait for it.
+
+    Raises:
+        AuditUnavailable: it was not committed within GATEWAY_AUDIT_TIMEOUT_S.
+    """
+    done: SimpleQueue[Exception | None] = SimpleQueue()
+    process.parts().writer.submit(OpenJob(row=row, then=done.put))
+    try:
+        error = done.get(timeout=settings.GATEWAY_AUDIT_TIMEOUT_S)
+    except Empty:
+        raise AuditUnavailable from None
+    if error is not None:
+        raise AuditUnavailable from error
+
+
+def closing(record_id: UUID, outcome: Outcome, *, worker: str | None) -> Row:
+    """Return the row that closes a record; `worker` is the one that must hold it, None for any."""
+    answer = None
+    if outcome.answer is not None:
+        content = {"text": outcome.answer, "finish_reason": outcome.finish_reason}
+        answer = orjson.dumps(content).decode()
+    row: Row = {name: getattr(outcome, name, None) for name in OUTCOME_COLUMNS}
+    return row | {
+        "id": record_id,
+        "state": str(outcome.state),
+        "closed_at": timezone.now(),
+        "error_detail": outcome.error_detail[:DETAIL_MAX],
+        "answer": answer,
+        "worker": worker,
+    }
+
+
+def close_soon(record_id: UUID, outcome: Outcome) -> None:
+    """Close a record whoever holds it, without waiting; nothing happens if it is closed already."""
+    process.parts().writer.submit(
+        CloseJob(
+            row=closing(record_id, outcome, worker=None),
+            then=lambda _: None,
+            when_late=lambda: None,
+        )
+    )
+
+
+def _about(call: Call, *, now: datetime, config_version: int) -> dict[str, Any]:
+    """Return what every record says of its call; columns that nothing set yet are None."""
+    caller = call.caller
+    known: Mapping[str, Any] = {
+        "id": new_id(),
+        "opened_at": now,
+        "deadline_at": now + timedelta(seconds=call.deadline_s),
+        "caller_kind": str(caller.kind),
+        "instance_id": caller.instance_id[:255],
+        "user_id": caller.user_id[:255],
+        "global_user_id": caller.global_user_id[:255],
+        "api_key_id": caller.api_key_id,
+        "api_key_name": caller.api_key_name,
+        "feature": call.feature,
+        "endpoint": call.endpoint,
+        "is_streamed": call.is_streamed,
+        "correlation_id": call.correlation_id[:255],
+        "config_version": config_version,
+        "web_process": process.parts().id,
+        "request": None,
+    }
+    return {**_BLANK, **known}
+
+
+# Text columns are NOT NULL: what nothing set is empty.
+_BLANK: dict[str, Any] = dict.fromkeys(columns()) | dict.fromkeys(
+    (
+        "group_path",
+        "policy",
+        "model_name",
+        "prompt_version",
+        "prompt_digest",
+        "error_code",
+        "error_detail",
+        "worker_process",
+    ),
+    "",
+)
+_BLANK |= {"are_tokens_estimated": False, "model_calls": 0}

@@ -1,0 +1,214 @@
+"""Group commit: one writer per process owns the connection through which records are written.
+
+Requests and workers hand in jobs and go on; the writer takes all that wait, runs them as batches
+(one commit for all opens, one for all claims, one for all closes), and calls each job's `then`.
+One waiting job pays for one small commit, a hundred share it. No request holds a connection.
+
+What happens to a batch that fails:
+- the database is gone: opens and claims are told at once, closes are kept and tried again;
+- one row is bad: the batch is split, and only that row's job fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from gateway import concurrency
+from gateway.audit import store
+from gateway.audit.store import Claim, Row
+
+logger = logging.getLogger(__name__)
+
+BATCH_MAX = 500
+RETRY_CLOSE_EVERY_S = 1.0
+
+
+@dataclass(kw_only=True, slots=True)
+class OpenJob:
+    """Insert one record. `then(None)` after the commit, `then(error)` if there is none."""
+
+    row: Row
+    then: Callable[[Exception | None], None]
+
+
+@dataclass(kw_only=True, slots=True)
+class ClaimJob:
+    """Claim records for this worker. `then(claims)` or `then(error)`."""
+
+    ids: Sequence[UUID]
+    worker: str
+    then: Callable[[list[Claim] | Exception], None]
+
+
+@dataclass(kw_only=True, slots=True)
+class CloseJob:
+    """Close one record, sooner or later.
+
+    `then(True)` once the outcome is committed, `then(False)` if somebody else had closed it.
+    `when_late()` is called once if it could not be committed within GATEWAY_AUDIT_TIMEOUT_S; the
+    writer then goes on trying with whatever `row` holds, and does not call `then`.
+    """
+
+    row: Row
+    then: Callable[[bool], None]
+    when_late: Callable[[], None]
+    submitted_at: float = field(default_factory=time.monotonic)
+    is_late: bool = False
+
+
+Job = OpenJob | ClaimJob | CloseJob
+
+
+class Writer:
+    """The process's one writer; `start` it once, `submit` from anywhere."""
+
+    def __init__(self) -> None:
+        """Nothing runs before `start`."""
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._unclosed: list[CloseJob] = []
+        self._thread = concurrency.NativeThread()
+        self._is_down = False
+        self._stopped: SimpleQueue[None] = SimpleQueue()
+
+    def start(self) -> None:
+        """Begin to work, beside the caller."""
+        concurrency.start(self._run, name="audit-writer")
+
+    def submit(self, job: Job) -> None:
+        """Hand in a job; returns at once."""
+        self._jobs.put(job)
+
+    def stop(self, *, timeout_s: float = 10.0) -> None:
+        """Finish what was handed in, then end; closes that cannot be written are left open."""
+        self._jobs.put(None)
+        try:
+            self._stopped.get(timeout=timeout_s)
+        except Empty:
+            logger.error("audit.writer_did_not_stop")
+
+    def _run(self) -> None:
+        is_stopping = False
+        while not is_stopping:
+            batch = self._take()
+            is_stopping = None in batch
+            try:
+                self._write([job for job in batch if job is not None])
+            except Exception:
+                logger.exception("audit.writer_failed")
+        self._on_connection(lambda: connection.close())
+        self._stopped.put(None)
+
+    def _take(self) -> list[Job | None]:
+        """Return all that waits, at least one job unless closes are due to be tried again."""
+        batch: list[Job | None] = []
+        try:
+            batch.append(self._jobs.get(timeout=RETRY_CLOSE_EVERY_S if self._unclosed else None))
+            while len(batch) < BATCH_MAX:
+                batch.append(self._jobs.get_nowait())
+        except Empty:
+            pass
+        return batch
+
+    def _write(self, jobs: list[Job]) -> None:
+        opens = [job for job in jobs if isinstance(job, OpenJob)]
+        claims = [job for job in jobs if isinstance(job, ClaimJob)]
+        closes = self._unclosed + [job for job in jobs if isinstance(job, CloseJob)]
+        self._unclosed = []
+        if opens:
+            self._open(opens)
+        if claims:
+            self._claim(claims)
+        if closes:
+            self._close(closes)
+
+    def _open(self, jobs: list[OpenJob]) -> None:
+        error = self._attempt(lambda rows: rows.open([job.row for job in jobs]))
+        if _is_bad_row(error) and len(jobs) > 1:
+            for job in jobs:
+                self._open([job])
+            return
+        for job in jobs:
+            job.then(error)
+
+    def _claim(self, jobs: list[ClaimJob]) -> None:
+        won: list[Claim] = []
+        ids = [record_id for job in jobs for record_id in job.ids]
+        worker = jobs[0].worker
+        error = self._attempt(
+            lambda rows: won.extend(rows.claim(ids, worker=worker, now=timezone.now()))
+        )
+        for job in jobs:
+            wanted = set(job.ids)
+            job.then(error or [claim for claim in won if claim.id in wanted])
+
+    def _close(self, jobs: list[CloseJob]) -> None:
+        closed: set[UUID] = set()
+        error = self._attempt(
+            lambda rows: closed.update(rows.close([job.row for job in jobs]))
+        )
+        if _is_bad_row(error) and len(jobs) > 1:
+            for job in jobs:
+                self._close([job])
+            return
+        for job in jobs:
+            if error is None:
+                if not job.is_late:
+                    job.then(job.row["id"] in closed)
+            else:
+                self._keep(job)
+
+    def _keep(self, job: CloseJob) -> None:
+        """Try this close again later; tell its owner once that it is late."""
+        self._unclosed.append(job)
+        age_s = time.monotonic() - job.submitted_at
+        if not job.is_late and age_s + RETRY_CLOSE_EVERY_S >= settings.GATEWAY_AUDIT_TIMEOUT_S:
+            job.is_late = True
+            job.when_late()
+
+    def _attempt(self, work: Callable[[store.Store], object]) -> Exception | None:
+        """Return the error that kept a batch from being committed; log the first of an outage."""
+        try:
+            self._on_connection(lambda: work(store.for_connection()))
+        except Exception as exc:
+            self._on_connection(_disconnect)
+            if not self._is_down:
+                logger.error("audit.store_failed", extra={"error": type(exc).__name__})
+            self._is_down = not _is_bad_row(exc)
+            return exc
+        if self._is_down:
+            logger.info("audit.store_back")
+            self._is_down = False
+        return None
+
+    def _on_connection(self, work: Callable[[], Any]) -> Any:
+        """Run on the thread that owns the connection: native for SQLite, this one otherwise."""
+        if connection.vendor == "sqlite":
+            return self._thread.run(work)
+        return work()
+
+
+def _disconnect() -> None:
+    try:
+        connection.close()
+    except DatabaseError:
+        connection.connection = None
+
+
+def _is_bad_row(error: Exception | None) -> bool:
+    """Test whether the database works and only refused what it was given.
+
+    By name: raw connections raise the driver's classes, opening one raises Django's.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return error is not None and not names & {"OperationalError", "InterfaceError", "OSError"}
+

@@ -1,0 +1,85 @@
+"""Call and Answer: what an endpoint read, and what it will write. No HTTP in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who calls, as proved by the token; ids that a header only claims are trusted with it.
+
+    `kind` is a `CallerKind`. `namespace_ids` are GitLab's numeric namespace ids named in headers.
+    """
+
+    kind: str
+    scopes: frozenset[str] = frozenset()
+    instance_id: str = ""
+    realm: str = ""
+    user_id: str = ""
+    global_user_id: str = ""
+    namespace_ids: tuple[int, ...] = ()
+    api_key_id: int | None = None
+    api_key_name: str = ""
+    api_key_group_id: int | None = None
+    claims: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    def can(self, unit_primitives: tuple[str, ...]) -> bool:
+        """Test whether one of the unit primitives is in scope; an API key's policy is its group."""
+        return self.kind == "api_key" or not self.scopes.isdisjoint(unit_primitives)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedModel:
+    """The model that GitLab names in a call; only a call signed by the instance may name one."""
+
+    family: str
+    endpoint: str
+    identifier: str
+    api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One question to a model.
+
+    `has_left` tells whether the client closed its connection; asked at least once a second.
+    """
+
+    feature: str
+    endpoint: str
+    caller: Caller
+    inputs: Mapping[str, str]
+    is_streamed: bool
+    deadline_s: float
+    correlation_id: str
+    context: tuple[str, ...] = ()
+    named_model: NamedModel | None = None
+    is_connection_test: bool = False
+    has_left: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    record_id: UUID
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    context_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """An answer that is still coming; the first piece has arrived, so the status is known.
+
+    Iterating raises `StreamBroken` where the answer broke off; closing the iterator early means
+    that the client left.
+    """
+
+    record_id: UUID
+    pieces: Iterator[str]

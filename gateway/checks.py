@@ -1,0 +1,116 @@
+"""System checks of our own. They read settings and files, never the database.
+
+    gateway.E001  a feature has no prompt
+    gateway.E002  a prompt definition is malformed
+    gateway.E003  a limit is not a positive number
+    gateway.E004  the field-encryption key is missing or malformed
+    gateway.E005  GATEWAY_EGRESS_ALLOW or another choice is malformed
+    gateway.E006  DEBUG is on or any host is allowed (deploy)
+    gateway.W001  GATEWAY_GITLAB_URL is not set, so no GitLab can call (deploy)
+    gateway.W002  GATEWAY_SIGNING_KEY_FILE is not set, so editors cannot call directly (deploy)
+
+Ids are never used twice; retired ones stay listed here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from features.catalog import FEATURES
+from models_registry import egress
+from models_registry.families import FAMILIES
+from prompts import library
+from prompts.errors import InvalidPrompt, PromptNotFound
+
+LIMITS = (
+    "GATEWAY_BODY_MAX_BYTES",
+    "GATEWAY_ANSWER_MAX_BYTES",
+    "GATEWAY_CODE_DEADLINE_S",
+    "GATEWAY_PROMPT_DEADLINE_S",
+    "GATEWAY_CHECK_DEADLINE_S",
+    "GATEWAY_CONNECT_S",
+    "GATEWAY_FIRST_BYTE_S",
+    "GATEWAY_IDLE_S",
+    "GATEWAY_AUDIT_TIMEOUT_S",
+    "GATEWAY_SNAPSHOT_POLL_S",
+    "GATEWAY_LEASE_S",
+)
+
+
+@register
+def prompts_exist(**_: Any) -> list[CheckMessage]:
+    """Check that every feature has a prompt for every family that can chat."""
+    found: list[CheckMessage] = []
+    for feature in FEATURES:
+        for family in FAMILIES:
+            try:
+                library.get_definition(feature, family)
+            except PromptNotFound as exc:
+                found.append(Error(str(exc), id="gateway.E001"))
+            except InvalidPrompt as exc:
+                found.append(Error(str(exc), id="gateway.E002"))
+    return found
+
+
+@register
+def limits_are_positive(**_: Any) -> list[CheckMessage]:
+    """Check the numbers."""
+    return [
+        Error(f"{name} must be greater than 0.", id="gateway.E003")
+        for name in LIMITS
+        if getattr(settings, name) <= 0
+    ]
+
+
+@register
+def secrets_are_usable(**_: Any) -> list[CheckMessage]:
+    """Check the keys that encrypt secrets at rest."""
+    if not settings.GATEWAY_ENCRYPTION_KEYS:
+        return [
+            Error(
+                "GATEWAY_ENCRYPTION_KEYS is empty.",
+                hint="`manage.py serve` makes one, or: python -c 'from cryptography.fernet import "
+                "Fernet; print(Fernet.generate_key().decode())'",
+                id="gateway.E004",
+            )
+        ]
+    try:
+        for key in settings.GATEWAY_ENCRYPTION_KEYS:
+            Fernet(key)
+    except ValueError:
+        return [Error("GATEWAY_ENCRYPTION_KEYS holds a malformed key.", id="gateway.E004")]
+    return []
+
+
+@register
+def choices_are_known(**_: Any) -> list[CheckMessage]:
+    """Check what is spelled by hand."""
+    found: list[CheckMessage] = []
+    try:
+        egress._policy(tuple(settings.GATEWAY_EGRESS_ALLOW))
+    except ValueError as exc:
+        found.append(Error(f"GATEWAY_EGRESS_ALLOW: {exc}", id="gateway.E005"))
+    if settings.GATEWAY_UNREGISTERED_MODELS not in ("adopt", "refuse"):
+        found.append(
+            Error("GATEWAY_UNREGISTERED_MODELS must be adopt or refuse.", id="gateway.E005")
+        )
+    return found
+
+
+@register(deploy=True)
+def production_is_safe(**_: Any) -> list[CheckMessage]:
+    """Check what a development machine may leave open."""
+    found: list[CheckMessage] = []
+    if settings.DEBUG or "*" in settings.ALLOWED_HOSTS:
+        found.append(
+            Error("DEBUG must be off and ALLOWED_HOSTS must name hosts.", id="gateway.E006")
+        )
+    if not settings.GATEWAY_GITLAB_URL:
+        found.append(Warning("GATEWAY_GITLAB_URL is not set.", id="gateway.W001"))
+    if not settings.GATEWAY_SIGNING_KEY_FILE:
+        found.append(Warning("GATEWAY_SIGNING_KEY_FILE is not set.", id="gateway.W002"))
+    return found

@@ -1,0 +1,124 @@
+"""The data directory: what `manage.py serve` keeps there, for this user's eyes only.
+
+secrets.env       SECRET_KEY and the field-encryption key, read by the development settings
+signing_key.pem   signs the tokens that editors get for direct connections
+first-run.env     login and API key of the first start
+enclave.sqlite3   the database, unless DATABASE_URL names another
+serve.lock        held while `serve` runs
+redis.sock        where `serve` started a Redis of its own
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class DataDirRefused(Exception):
+    """The directory cannot be used; the message is one sentence for an operator."""
+
+
+def prepare(path: Path) -> None:
+    """Create the directory, or check that it is ours to write.
+
+    Raises:
+        DataDirRefused: it is no directory, or this user may not write it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataDirRefused(
+            f"The data directory {path} cannot be written ({error.strerror}); give this user the"
+            " right to, or set GATEWAY_DATA_DIR to another folder."
+        ) from error
+
+
+def lock(path: Path) -> IO[str]:
+    """Return the open lock file; the lock ends with the file or with the process.
+
+    Raises:
+        DataDirRefused: another `serve` holds it.
+    """
+    held = (path / "serve.lock").open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise DataDirRefused(
+            f"Enclave already runs with the data directory {path}; stop it first, or set"
+            " GATEWAY_DATA_DIR to another folder."
+        ) from None
+    return held
+
+
+def make_secrets(path: Path) -> bool:
+    """Write `secrets.env` unless it is there; say whether it did.
+
+    Raises:
+        DataDirRefused: others may read the one that is there.
+    """
+    return _make(path / "secrets.env", _secrets)
+
+
+def make_signing_key(path: Path) -> Path:
+    """Return the file of the signing key, made now if it is missing.
+
+    Raises:
+        DataDirRefused: others may read the one that is there.
+    """
+    file = path / "signing_key.pem"
+    _make(file, _signing_key)
+    return file
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file of mode 600, whole or not at all."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        os.fchmod(out.fileno(), 0o600)
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
+
+
+def _make(file: Path, content: Callable[[], str]) -> bool:
+    if not file.exists():
+        write_private(file, content())
+        return True
+    if file.stat().st_mode & OTHERS:
+        raise DataDirRefused(f"Other users of this machine may read {file}; run: chmod 600 {file}")
+    return False
+
+
+def _secrets() -> str:
+    return (
+        "# Made by the first `manage.py serve`. Without the second line the stored model keys\n"
+        "# cannot be read any more: back this file up with the database.\n"
+        f"SECRET_KEY={secrets.token_urlsafe(48)}\n"
+        f"GATEWAY_ENCRYPTION_KEYS={Fernet.generate_key().decode()}\n"
+    )
+
+
+def _signing_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()

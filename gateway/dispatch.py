@@ -1,0 +1,205 @@
+"""The web process's half of the line: open the record, wake a worker, wait for the answer.
+
+A request waits on one queue, whatever happens to it: the writer's failure, the worker's frames, the
+maintenance's findings all arrive there. While it waits it looks once a second whether its client
+is still there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from gateway import process
+from gateway.audit import records
+from gateway.audit.models import State
+from gateway.audit.records import Outcome
+from gateway.audit.writer import OpenJob
+from gateway.bus import Waiter
+from gateway.calls import Answer, Stream
+from gateway.errors import (
+    AuditUnavailable,
+    ClientLeft,
+    GatewayError,
+    InferenceFailed,
+    InternalError,
+    ReplyTimedOut,
+    StreamBroken,
+)
+from gateway.frames import Chunk, End, Frame
+
+if TYPE_CHECKING:
+    from gateway.calls import Call
+    from gateway.pipeline import Prepared
+
+logger = logging.getLogger(__name__)
+
+LOOK_FOR_CLIENT_EVERY_S = 1.0
+# The worker keeps the deadline; the web process gives its "timed out" a moment to arrive.
+GRACE_S = 0.5
+
+
+def answer(call: Call, prepared: Prepared) -> Answer:
+    """Return the whole answer, after its outcome was committed.
+
+    Raises:
+        GatewayError: there is none; the record says why.
+    """
+    with _Inference(call, prepared) as inference:
+        end = inference.next_frame()
+        if not isinstance(end, End):
+            raise inference.broken("a plain call was answered in pieces")
+        return Answer(
+            record_id=inference.waiter.record_id,
+            text=end.text,
+            finish_reason=end.finish_reason,
+            prompt_tokens=end.prompt_tokens,
+            completion_tokens=end.completion_tokens,
+            context_tokens=prepared.context_tokens,
+        )
+
+
+def stream(call: Call, prepared: Prepared) -> Stream:
+    """Return the answer as it comes, once its first piece is there.
+
+    Raises:
+        GatewayError: it failed before the first piece; the record says why.
+    """
+    inference = _Inference(call, prepared)
+    pieces = _pieces(inference)
+    next(pieces)  # up to the first frame: from here on, closing the iterator closes the record
+    return Stream(record_id=inference.waiter.record_id, pieces=pieces)
+
+
+def _pieces(inference: _Inference) -> Iterator[str]:
+    """Yield once when the first frame is there, then the text.
+
+    The last piece is followed by a clean end only if the outcome is committed.
+    """
+    with inference:
+        frame = inference.next_frame()
+        yield ""
+        while isinstance(frame, Chunk):
+            inference.delivered.append(frame.text)
+            yield frame.text
+            try:
+                frame = inference.next_frame()
+            except GatewayError as exc:
+                # The format has no word for "failed": only a cut connection is honest.
+                raise StreamBroken(str(exc)) from exc
+
+
+class _Inference:
+    """One record between its opening and its end, as the waiting request sees it.
+
+    Leaving the context before the end came closes the record with what was delivered: nobody waits
+    for it any more, and a worker that goes on is stopped.
+    """
+
+    def __init__(self, call: Call, prepared: Prepared) -> None:
+        self._call = call
+        self._parts = process.parts()
+        self._row = records.opening(call, prepared)
+        self._opened_at = time.monotonic()
+        self._deadline_at = self._opened_at + call.deadline_s + GRACE_S
+        self._next_number = 0
+        self._failure: GatewayError | None = None
+        self._has_ended = False
+        self.delivered: list[str] = []
+        self.waiter: Waiter = self._parts.waiters.add(self._row["id"])
+        self._parts.writer.submit(OpenJob(row=self._row, then=self._opened))
+
+    def __enter__(self) -> _Inference:
+        return self
+
+    def _opened(self, error: Exception | None) -> None:
+        """Go on after the commit; runs on the writer, so it only hands over."""
+        if error is not None:
+            self.waiter.put(End(state=State.FAILED, error_code=AuditUnavailable.code))
+            return
+        self.waiter.is_committed = True
+        if self._has_ended:
+            # Too late: the request was answered 503 already, so nothing may be sent.
+            self._close()
+        else:
+            self._parts.send([self.waiter.record_id])
+
+    def next_frame(self) -> Frame:
+        """Return the next chunk, or the end of an inference that was answered.
+
+        Raises:
+            GatewayError: it ended otherwise.
+        """
+        try:
+            return self._checked(self._wait())
+        except GatewayError as exc:
+            self._failure = exc
+            raise
+
+    def _checked(self, frame: Frame) -> Frame:
+        if isinstance(frame, Chunk):
+            if frame.number != self._next_number:
+                raise self.broken("A piece of the answer was lost on the way.")
+            self._next_number = frame.last + 1
+            return frame
+        if frame.state == State.ANSWERED and frame.number not in (-1, self._next_number):
+            raise self.broken("A piece of the answer was lost on the way.")
+        self._has_ended = True
+        if frame.state == State.ANSWERED:
+            return frame
+        raise InferenceFailed(
+            frame.error_detail or "The inference failed.",
+            code=frame.error_code or InternalError.code,
+            backend_status=frame.backend_status,
+            retry_after_s=frame.retry_after_s,
+        )
+
+    def _wait(self) -> Frame:
+        while True:
+            now = time.monotonic()
+            if now >= self._deadline_at:
+                raise ReplyTimedOut
+            limit_at = min(now + LOOK_FOR_CLIENT_EVERY_S, self._deadline_at)
+            if not self.waiter.is_committed:
+                commit_by = self._opened_at + settings.GATEWAY_AUDIT_TIMEOUT_S
+                if now >= commit_by:
+                    raise AuditUnavailable
+                limit_at = min(limit_at, commit_by)
+            frame = self.waiter.get(timeout_s=limit_at - now)
+            if frame is not None:
+                return frame
+            if self._call.has_left():
+                raise ClientLeft
+
+    def broken(self, detail: str) -> InferenceFailed:
+        """Return the error for an answer that cannot be trusted."""
+        return InferenceFailed(detail, code="reply_lost")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._parts.waiters.remove(self.waiter)
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if self._failure is None and kind is not None:
+            # A closed generator, or a write to a client that is gone.
+            self._failure = ClientLeft()
+        self._parts.cancel(self.waiter.record_id)
+        if self.waiter.is_committed:
+            self._close()
+
+    def _close(self) -> None:
+        failure = self._failure or InternalError()
+        records.close_soon(
+            self.waiter.record_id,
+            Outcome(
+                state=State.CANCELLED if isinstance(failure, ClientLeft) else State.FAILED,
+                answer="".join(self.delivered) if self.delivered else None,
+                total_ms=(time.monotonic() - self._opened_at) * 1000,
+                error_code=failure.code,
+                error_detail=str(failure),
+            ),
+        )

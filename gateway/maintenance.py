@@ -1,0 +1,168 @@
+"""What every process does once in a while: renew its lease, and look after what was left behind.
+
+Three holes that a queue without acknowledgements leaves, each closed by a look at the database:
+- a message was lost: a record that is still queued is published again;
+- a reply was lost: a record that is closed is told to its waiting request;
+- a process died: the records it held are closed as interrupted, never repeated, since the model may
+  have been asked already.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+from django.db.models import Q
+from django.utils import timezone
+
+from gateway import bus, concurrency, process
+from gateway.audit.models import (
+    OPEN_STATES,
+    ContentKind,
+    InferenceContent,
+    InferenceRecord,
+    Process,
+    ProcessKind,
+    State,
+)
+from gateway.audit.records import Outcome, close_soon
+from gateway.errors import WorkerLost
+from gateway.frames import End
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+# A request this old may be waiting for a message or a reply that was lost.
+SUSPICIOUS_AFTER_S = 2.0
+REAP_BATCH = 500
+
+_stopping = threading.Event()
+# What the last look could not reach; nothing was looked at yet.
+_missing: list[str] = ["the first look"]
+
+
+def missing() -> list[str]:
+    """Return what this process cannot reach, in words; empty if it can serve."""
+    return list(_missing)
+
+
+def start(process_id: str, kind: ProcessKind) -> None:
+    """Write this process's lease row and look after things until `stop`."""
+    _stopping.clear()
+    concurrency.start(_run, process_id, kind, name="maintenance")
+
+
+def stop() -> None:
+    """End after the current look."""
+    _stopping.set()
+
+
+def _run(process_id: str, kind: ProcessKind) -> None:
+    reap_at = 0.0
+    while not _stopping.is_set():
+        try:
+            renew_lease(process_id, kind, now=timezone.now())
+            if kind == ProcessKind.WEB:
+                look_after_waiters(now=timezone.now())
+            if time.monotonic() >= reap_at:
+                reap(now=timezone.now())
+                reap_at = time.monotonic() + settings.GATEWAY_LEASE_S / 3
+            _missing[:] = [] if bus.is_reachable() else ["the queue"]
+        except DatabaseError as exc:
+            if "the audit log" not in _missing:
+                logger.warning("maintenance.failed", extra={"error": type(exc).__name__})
+            _missing[:] = ["the audit log"]
+        except Exception:
+            logger.exception("maintenance.failed")
+        finally:
+            close_old_connections()
+        _stopping.wait(LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+
+
+def renew_lease(process_id: str, kind: ProcessKind, *, now: datetime) -> None:
+    """Say that this process lives."""
+    if not Process.objects.filter(pk=process_id).update(seen_at=now):
+        Process.objects.create(
+            id=process_id,
+            kind=kind,
+            host=platform.node()[:255],
+            pid=os.getpid(),
+            started_at=now,
+            seen_at=now,
+        )
+
+
+def look_after_waiters(*, now: datetime) -> None:
+    """Help the requests that wait for long: one SELECT for all of them, none in the usual case."""
+    parts = process.parts()
+    waiting = [w.record_id for w in parts.waiters.older_than(SUSPICIOUS_AFTER_S) if w.is_committed]
+    if not waiting:
+        return
+    found = InferenceRecord.objects.filter(pk__in=waiting).values()
+    queued = [row["id"] for row in found if row["state"] == State.QUEUED]
+    closed = {row["id"]: row for row in found if row["state"] not in OPEN_STATES}
+    if queued:
+        parts.send(queued)
+    if closed:
+        _tell_again(closed)
+
+
+def _tell_again(closed: dict[UUID, dict[str, Any]]) -> None:
+    """Deliver outcomes from the database; a request that got its own already is gone by now."""
+    answers = InferenceContent.objects.filter(record_id__in=closed, kind=ContentKind.ANSWER)
+    texts = dict(answers.values_list("record_id", "body"))
+    for record_id, row in closed.items():
+        if row["is_streamed"] and row["state"] == State.ANSWERED:
+            # Pieces are still on their way, or lost: the numbers of the frames will tell.
+            continue
+        body = orjson.loads(texts[record_id]) if record_id in texts else {}
+        process.parts().waiters.deliver(
+            record_id,
+            End(
+                state=row["state"],
+                text=body.get("text", ""),
+                finish_reason=body.get("finish_reason"),
+                prompt_tokens=row["prompt_tokens"],
+                completion_tokens=row["completion_tokens"],
+                error_code=row["error_code"],
+                error_detail=row["error_detail"],
+                backend_status=row["backend_status"],
+            ),
+        )
+
+
+def reap(*, now: datetime) -> int:
+    """Close the records of processes that died; return how many were found.
+
+    A running record is lost with its worker; a queued one with its web process, since nobody waits
+    for it any more. Past its deadline by a lease, an open record is lost whoever holds it.
+    """
+    expired = now - timedelta(seconds=settings.GATEWAY_LEASE_S)
+    alive = list(Process.objects.filter(seen_at__gte=expired).values_list("pk", flat=True))
+    lost = InferenceRecord.objects.filter(state__in=OPEN_STATES, opened_at__lt=expired).filter(
+        Q(state=State.RUNNING) & ~Q(worker_process__in=alive)
+        | Q(state=State.QUEUED) & ~Q(web_process__in=alive)
+        | Q(deadline_at__lt=expired)
+    )
+    ids = list(lost.values_list("pk", flat=True)[:REAP_BATCH])
+    for record_id in ids:
+        error = WorkerLost()
+        close_soon(
+            record_id,
+            Outcome(
+                state=State.INTERRUPTED, error_code=error.code, error_detail=str(error)
+            ),
+        )
+    if ids:
+        logger.warning("maintenance.reaped", extra={"records": len(ids)})
+    return len(ids)

@@ -1,0 +1,113 @@
+"""The whole product on one page: what happens to a call, in the order it happens.
+
+`api/` reads the wire format into a `Call` before this page and writes the `Answer` after it; the
+worker's half of the line is `gateway/forwarding.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from features import policy, snapshot
+from features.errors import FeatureError, UnregisteredModel
+from features.policy import Decision
+from features.snapshot import Snapshot
+from gateway import dispatch
+from gateway.audit import records
+from gateway.calls import Answer, Call, Stream
+from gateway.named_models import resolve_named
+from models_registry.errors import ModelError
+from models_registry.providers.types import ModelConfig
+from prompts import budget, library
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A call whose model and prompt are settled."""
+
+    decision: Decision
+    model: ModelConfig
+    rendered: library.Rendered
+    inputs: dict[str, str]
+    context_tokens: int
+    config_version: int
+
+
+def answer(call: Call) -> Answer:
+    """Answer one call: decide, render, record, forward, and wait for the committed outcome.
+
+    Raises:
+        FeatureError: policy or configuration says no; the refusal is on record.
+        PromptError: the inputs do not fit the prompt.
+        GatewayError: no answer; `code` says why, as in the record.
+    """
+    return dispatch.answer(call, prepare(call))
+
+
+def stream(call: Call) -> Stream:
+    """Answer one call piece by piece; returns when the first piece is there.
+
+    Raises: as `answer`.
+    """
+    return dispatch.stream(call, prepare(call))
+
+
+def prepare(call: Call) -> Prepared:
+    """Return everything that is settled before a model is asked; a refusal is recorded."""
+    config = snapshot.current()
+    try:
+        decision = decide(call, config)
+        model = choose_model(call, config, decision)
+    except (FeatureError, ModelError) as refusal:
+        records.refuse(call, refusal, config_version=config.version)
+        raise
+    fitted = budget.fit_code(
+        prefix=call.inputs.get("prefix", ""),
+        suffix=call.inputs.get("suffix", ""),
+        context=call.context,
+        window_tokens=model.context_window,
+    )
+    inputs = {**call.inputs, "prefix": fitted.prefix, "suffix": fitted.suffix}
+    return Prepared(
+        decision=decision,
+        model=model,
+        rendered=library.render(
+            feature=call.feature,
+            family=model.family,
+            inputs=inputs,
+            has_native_fim=model.has_native_fim,
+        ),
+        inputs=inputs,
+        context_tokens=fitted.context_tokens,
+        config_version=config.version,
+    )
+
+
+def decide(call: Call, config: Snapshot) -> Decision:
+    """Return the decision of policy that allows this call.
+
+    Raises:
+        FeatureDisabled: policy says no; the message names the rule.
+    """
+    caller = call.caller
+    groups = policy.subject_groups(
+        config,
+        api_key_group_id=caller.api_key_group_id,
+        namespace_ids=caller.namespace_ids,
+        user_refs=tuple(ref for ref in (caller.user_id, caller.global_user_id) if ref),
+    )
+    return policy.require(config, feature=call.feature, group_ids=groups)
+
+
+def choose_model(call: Call, config: Snapshot, decision: Decision) -> ModelConfig:
+    """Return the model that serves this call (decisions.md, 6.).
+
+    Raises:
+        FeatureError, ModelError: nothing can serve it, or the named model is not let in.
+    """
+    named = resolve_named(call, config) if call.named_model else None
+    if call.is_connection_test:
+        if named is None:
+            raise UnregisteredModel("The call names no model to test.")
+        return named
+    return policy.choose_model(config, decision, named=named)

@@ -1,0 +1,96 @@
+"""Starting and stopping what one process runs beside its requests or tasks."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+from features import snapshot
+from gateway import bus, concurrency, forwarding, maintenance, process
+from gateway.audit.models import ProcessKind, State
+from gateway.audit.records import Outcome, close_soon
+from gateway.audit.writer import Writer
+from gateway.bus import LocalReplies, RedisInbox, RedisReplies, Waiters
+from gateway.errors import QueueUnavailable
+from gateway.frames import End
+from gateway.sending import CelerySender, LocalSender
+
+logger = logging.getLogger(__name__)
+
+
+def start_web() -> None:
+    """Start what a web process needs; with no REDIS_URL it is its own worker."""
+    process_id, waiters = uuid4().hex, Waiters()
+    writer = Writer()
+    writer.start()
+    if settings.REDIS_URL:
+        RedisInbox(process_id, waiters)
+        sender: CelerySender | LocalSender = CelerySender(failed=_tell_not_sent)
+        cancel = bus.publish_cancel
+    else:
+        sender, cancel = LocalSender(), forwarding.cancel
+    process.set_parts(
+        process.Parts(
+            id=process_id,
+            writer=writer,
+            waiters=waiters,
+            replies=LocalReplies(waiters),
+            send=sender.send,
+            cancel=cancel,
+        )
+    )
+    snapshot.start_polling()
+    maintenance.start(process_id, ProcessKind.WEB)
+    logger.info("process.started", extra={"kind": "web", "mode": _mode()})
+
+
+def start_worker() -> None:
+    """Start what a worker process needs."""
+    process_id = uuid4().hex
+    writer = Writer()
+    writer.start()
+    process.set_parts(
+        process.Parts(
+            id=process_id,
+            writer=writer,
+            waiters=Waiters(),
+            replies=RedisReplies(),
+            send=lambda _: None,
+            cancel=forwarding.cancel,
+        )
+    )
+    concurrency.start(bus.listen_for_cancels, forwarding.cancel, name="cancel-listener")
+    maintenance.start(process_id, ProcessKind.WORKER)
+    logger.info("process.started", extra={"kind": "worker", "mode": _mode()})
+
+
+def stop() -> None:
+    """Write what is still to be written; call after the last request or task."""
+    try:
+        parts = process.parts()
+    except process.NotStarted:
+        return
+    maintenance.stop()
+    parts.writer.stop()
+    process.set_parts(None)
+
+
+def _mode() -> str:
+    return "server" if settings.REDIS_URL else "embedded"
+
+
+def _tell_not_sent(record_ids: list[UUID]) -> None:
+    """Answer 503 to the requests whose ids could not be published, and close their records."""
+    waiters = process.parts().waiters
+    for record_id in record_ids:
+        error = QueueUnavailable()
+        close_soon(
+            record_id,
+            Outcome(state=State.FAILED, error_code=error.code, error_detail=str(error)),
+        )
+        waiters.deliver(
+            record_id,
+            End(state=State.FAILED, error_code=error.code, error_detail=str(error)),
+        )

@@ -1,0 +1,246 @@
+"""SelfHostedModel, what an administrator edits, and ModelRevision, what a request is served with.
+
+A record points at a revision, and a revision never changes: no request can be sent to the endpoint
+of one version with the key of another, and an auditor sees what answered a year later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any, ClassVar
+
+from cryptography import x509
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+
+from models_registry import egress, families, providers
+from models_registry.configuration import Configuration, ConfigVersion  # noqa: F401  # its table
+from models_registry.errors import ModelMisconfigured
+from models_registry.fields import CannotDecrypt, EncryptedTextField, clear_text
+from models_registry.providers.types import ModelConfig
+
+UNREGISTERED = "unregistered"
+
+
+class State(models.TextChoices):
+    """Whether a model takes requests, and whether a person has looked at it."""
+
+    ACTIVE = "active", "Active"
+    DISABLED = "disabled", "Disabled"
+    DISCOVERED = "discovered", "Discovered from GitLab"
+
+
+def validate_pem(value: str) -> None:
+    """Refuse a CA bundle that holds no certificate or a broken one."""
+    try:
+        x509.load_pem_x509_certificates(value.encode())
+    except ValueError:
+        raise ValidationError(
+            "This is not a PEM file with certificates (-----BEGIN CERTIFICATE-----)."
+        ) from None
+
+
+class Connection(models.Model):
+    """What is needed to call a model; the columns that a model and its revisions share."""
+
+    family = models.CharField(max_length=50, choices=families.choices)
+    provider = models.CharField(
+        max_length=50, choices=providers.choices, default="openai_compatible"
+    )
+    endpoint = models.CharField(
+        max_length=2048,
+        blank=True,
+        validators=[egress.validate_endpoint],
+        help_text="Base URL. OpenAI-compatible servers want it with /v1 at the end.",
+    )
+    identifier = models.CharField(
+        max_length=1000,
+        blank=True,
+        help_text="The backend's name for the model; a prefix such as custom_openai/ is cut.",
+    )
+    api_key = EncryptedTextField(blank=True)
+    ca_bundle = models.TextField(
+        blank=True,
+        verbose_name="CA bundle",
+        validators=[validate_pem],
+        help_text="PEM; added to the system's authorities.",
+    )
+    has_native_fim = models.BooleanField(
+        "native fill-in-the-middle",
+        default=False,
+        help_text="The backend serves text /completions and the model knows its FIM markers.",
+    )
+    takes_prefill = models.BooleanField(
+        "continues a prefilled answer",
+        default=False,
+        help_text="The backend continues a last assistant message instead of answering it.",
+    )
+    is_reasoning = models.BooleanField(
+        "reasoning parameters",
+        default=False,
+        help_text="Send max_completion_tokens and no temperature (o-series, GPT-5).",
+    )
+    context_window = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Tokens; empty: the family's.",
+    )
+    first_byte_s = models.FloatField(
+        "first byte within (s)", null=True, blank=True, validators=[MinValueValidator(0.1)]
+    )
+    idle_s = models.FloatField(
+        "silence at most (s)", null=True, blank=True, validators=[MinValueValidator(0.1)]
+    )
+    deadline_s = models.FloatField(
+        "whole answer within (s)", null=True, blank=True, validators=[MinValueValidator(0.1)]
+    )
+
+    class Meta:
+        abstract = True
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "family",
+        "provider",
+        "endpoint",
+        "identifier",
+        "ca_bundle",
+        "has_native_fim",
+        "takes_prefill",
+        "is_reasoning",
+        "context_window",
+        "first_byte_s",
+        "idle_s",
+        "deadline_s",
+    )
+
+    def fingerprint(self) -> str:
+        """Return what two equal connections have in common, without revealing the key.
+
+        Raises:
+            CannotDecrypt: the key was encrypted with a key we no longer have.
+        """
+        columns = [getattr(self, column) for column in self.COLUMNS]
+        facts = json.dumps([*columns, clear_text(self.api_key)])
+        return hmac.new(settings.SECRET_KEY.encode(), facts.encode(), hashlib.sha256).hexdigest()
+
+
+class SelfHostedModel(Connection, Configuration):
+    """One deployed LLM that the administrator knows."""
+
+    name = models.CharField(max_length=255, unique=True)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.ACTIVE)
+    current = models.ForeignKey(
+        "ModelRevision", null=True, editable=False, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "self-hosted model"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """Refuse a row that could not be called."""
+        if self.provider != "echo" and not self.endpoint:
+            raise ValidationError({"endpoint": "This provider needs the address of a backend."})
+
+    # Mutators
+
+    def save(self, **kwargs: Any) -> None:
+        """Save the row and, where the connection changed, a new revision.
+
+        Raises:
+            CannotDecrypt: the stored key was encrypted with a key we no longer have.
+        """
+        with transaction.atomic():
+            super().save(**kwargs)
+            revision = ModelRevision.of(self, model=self)
+            if self.current_id != revision.pk:
+                self.current = revision
+                super().save(update_fields=["current"])
+
+
+class ModelRevision(Connection):
+    """What a model was at one time. Rows are only ever added.
+
+    `model` is empty where nobody registered one (GitLab named it in "Test connection") and where
+    the model was deleted since.
+    """
+
+    model = models.ForeignKey(
+        SelfHostedModel, null=True, on_delete=models.SET_NULL, related_name="revisions"
+    )
+    name = models.CharField(max_length=255)
+    digest = models.CharField(max_length=64, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=["model", "digest"], name="one_revision_per_connection"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} (revision {self.pk})"
+
+    # Factories
+
+    @classmethod
+    def of(cls, connection: Connection, *, model: SelfHostedModel | None) -> ModelRevision:
+        """Return the revision that equals this connection, made now if it is new.
+
+        Raises:
+            CannotDecrypt: the key was encrypted with a key we no longer have.
+        """
+        columns = {column: getattr(connection, column) for column in cls.COLUMNS}
+        name = model.name if model else UNREGISTERED
+        digest = hashlib.sha256(f"{name}\n{connection.fingerprint()}".encode()).hexdigest()
+        # Not get_or_create: without a model the database allows twins, and the first one will do.
+        known = cls.objects.filter(model=model, digest=digest).order_by("pk").first()
+        if known:
+            return known
+        return cls.objects.create(
+            **columns, model=model, name=name, digest=digest, api_key=connection.api_key
+        )
+
+    # Queries
+
+    def as_config(self) -> ModelConfig:
+        """Return the value that a provider is called with.
+
+        Raises:
+            ModelMisconfigured: the key cannot be decrypted, or the family left the catalog.
+        """
+        family = families.FAMILIES.get(self.family)
+        if family is None:
+            raise ModelMisconfigured(f"There is no model family '{self.family}'.")
+        try:
+            api_key = clear_text(self.api_key)
+        except CannotDecrypt as exc:
+            raise ModelMisconfigured(
+                "The API key cannot be decrypted with GATEWAY_ENCRYPTION_KEYS; enter it again."
+            ) from exc
+        return ModelConfig(
+            revision_id=self.pk,
+            model_id=self.model_id,
+            name=self.name,
+            family=self.family,
+            provider=self.provider,
+            endpoint=self.endpoint.rstrip("/"),
+            identifier=self.identifier,
+            api_key=api_key,
+            ca_bundle=self.ca_bundle,
+            has_native_fim=self.has_native_fim,
+            takes_prefill=self.takes_prefill,
+            is_reasoning=self.is_reasoning,
+            context_window=self.context_window or family.context_window,
+            first_byte_s=self.first_byte_s,
+            idle_s=self.idle_s,
+            deadline_s=self.deadline_s,
+        )

@@ -1,0 +1,1 @@
+"""Programs for developers and for the Makefile; not part of what runs."""

@@ -1,0 +1,24 @@
+"""One running Enclave for all recordings: web, worker, Redis, and a scripted model server."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import need
+from tests.contract.replay import Replay
+from tests.rig.backend import ScriptedBackend
+from tests.rig.gateway import Gateway
+from tests.rig.gitlab import FakeGitLab
+from tests.rig.services import RedisServer
+
+
+@pytest.fixture(scope="session")
+def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
+    """Enclave with Code Completion allowed to the instance, and no model registered."""
+    gitlab, backend, redis_server = FakeGitLab(), ScriptedBackend(), need(RedisServer)
+    gateway = Gateway(tmp_path_factory.mktemp("contract"), gitlab=gitlab, redis_server=redis_server)
+    gateway.switch_on("code_completions")
+    yield Replay(gateway, gitlab, backend)
+    gateway.stop()
+    for part in (redis_server, backend, gitlab):
+        part.close()

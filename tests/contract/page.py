@@ -1,0 +1,83 @@
+"""The tables of docs/compatibility.md, written from `differences.json` and the recordings.
+
+`python -m tests.contract.page` renews them; a test compares the page with what this would write.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.contract.replay import HERE, as_recorded, differences, expected, fixtures, recordings
+
+PAGE = HERE.parents[1] / "docs" / "compatibility.md"
+BEGIN, END = "<!-- begin: written by tests/contract/page.py -->", "<!-- end -->"
+
+
+def tables() -> str:
+    """Return one section for each reason: why, and what each case is answered."""
+    listed = differences()
+    sections = []
+    for slug, reason in listed["reasons"].items():
+        rows = [*_recorded_rows(slug, listed), *_fixture_rows(slug, listed)]
+        heading = "| case | the reference | Enclave |\n|---|---|---|"
+        sections.append(
+            "\n".join([f"### {reason['title']}", "", reason["text"], "", heading, *rows])
+        )
+    return "\n\n".join(sections)
+
+
+def _recorded_rows(slug: str, listed: dict[str, Any]) -> list[str]:
+    known = recordings()
+    return [
+        _row(name, _said(as_recorded(known[name])), _said(expected(name, known[name])))
+        for name, entry in listed["recordings"].items()
+        if entry["because"] == slug
+    ]
+
+
+def _fixture_rows(slug: str, listed: dict[str, Any]) -> list[str]:
+    known = fixtures()
+    return [
+        _row(name, f"{known[name]['expect']['status']} is expected", _said(entry["ours"]))
+        for name, entry in listed["fixtures"].items()
+        if entry["because"] == slug
+    ]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _said(answer: dict[str, Any]) -> str:
+    """Return an answer in a few words: status, body, end, and calls of the model."""
+    words = [str(answer["status"])]
+    if "code" in answer:
+        words[0] += f" `{answer['code']}`"
+    elif answer["status"] != 200 and (text := answer.get("text") or json.dumps(answer["json"])):
+        words[0] += f" `{text}`"
+    if answer.get("end", "clean") != "clean":
+        words.append("cut off")
+    if answer.get("calls", 1) != 1:
+        words.append("no call of the model" if not answer["calls"] else f"{answer['calls']} calls")
+    words += _sent(answer.get("first", {}))
+    return ", ".join(words)
+
+
+def _sent(first: dict[str, Any]) -> list[str]:
+    words = []
+    if "user" in first and "None" in first["user"]:
+        words.append("the text `None` for an empty suffix")
+    if first.get("authorization") == "Bearer dummy_key":
+        words.append("an invented key")
+    return words
+
+
+def renewed(page: str) -> str:
+    """Return the page with its tables written anew."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

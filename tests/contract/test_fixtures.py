@@ -1,0 +1,79 @@
+"""What GitLab and its editors send is served as they expect, or the difference is listed.
+
+The fixtures (`fixtures/requests.json`) are requests as GitLab 17 to 19 writes them, with facts
+about the answer that its code relies on: the status, a body, the keys it reads.
+"""
+
+import json
+
+import pytest
+
+from tests.contract.replay import compact, differences, fixtures
+from tests.rig.backend import TEXT
+
+FIXTURES = fixtures()
+DIFFERENT = differences()["fixtures"]
+PREFLIGHT = "033_completion_direct_cors_preflight"
+COMPLETIONS = ("/v2/code/completions", "/v2/completions")
+SERVED = sorted(
+    name
+    for name, fixture in FIXTURES.items()
+    if fixture["expect"]["status"] == 200 and name not in DIFFERENT
+)
+REFUSED = sorted(FIXTURES.keys() - set(SERVED) - DIFFERENT.keys() - {PREFLIGHT})
+
+
+class TestFixtures:
+    @pytest.mark.parametrize("name", [n for n in SERVED if FIXTURES[n]["path"] in COMPLETIONS])
+    def test_completes_code(self, replay, name):
+        reply = replay.send_fixture(FIXTURES[name])
+
+        assert (reply.status, reply.end) == (200, "clean")
+        answer = json.loads(reply.text)
+        assert [choice["text"] for choice in answer["choices"]] == [TEXT]
+        assert answer["choices"][0].keys() == {"text", "index", "finish_reason"}
+        assert {"engine", "name", "lang"} <= answer["model"].keys()
+
+    @pytest.mark.parametrize("name", [n for n in SERVED if "/prompts/" in FIXTURES[n]["path"]])
+    def test_tests_a_connection(self, replay, name):
+        reply = replay.send_fixture(FIXTURES[name])
+
+        assert (reply.status, json.loads(reply.text)) == (200, TEXT)
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_refuses_with_the_status_that_gitlab_reads(self, replay, name):
+        wanted = FIXTURES[name]["expect"]
+
+        reply = replay.send_fixture(FIXTURES[name])
+
+        assert reply.status == wanted["status"]
+        assert reply.headers["content-type"] == "application/json"
+        if isinstance(wanted.get("body"), dict):
+            assert reply.text == compact(wanted["body"])
+
+    @pytest.mark.parametrize("name", sorted(DIFFERENT))
+    def test_differs_as_listed(self, replay, name):
+        ours = DIFFERENT[name]["ours"]
+
+        reply = replay.send_fixture(FIXTURES[name])
+
+        answer = json.loads(reply.text)
+        assert (reply.status, answer.get("code")) == (ours["status"], ours.get("code"))
+        if "json" in ours:
+            assert answer == ours["json"]
+
+    def test_answers_a_browsers_preflight(self, replay):
+        fixture = FIXTURES[PREFLIGHT]
+
+        reply = replay.send_fixture(fixture)
+
+        asked = fixture["headers"]["Access-Control-Request-Headers"].split(",")
+        allowed = reply.headers["access-control-allow-headers"].replace(" ", "").split(",")
+        assert (reply.status, reply.text) == (200, "OK")
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert "POST" in reply.headers["access-control-allow-methods"]
+        assert set(asked) <= set(allowed)
+
+    def test_are_the_ones_this_release_serves(self):
+        assert len(FIXTURES) == 31
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 31

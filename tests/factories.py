@@ -1,0 +1,58 @@
+"""Valid rows for tests: one function per model, every fact can be overridden by name."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from features.models import ApiKey, FeatureRule, Group, Membership
+from models_registry.models import SelfHostedModel
+
+FEATURE = "code_completions"
+ENDPOINT = "http://10.1.2.3:8000/v1"
+
+_numbers = count(1)
+
+
+def make_model(**facts: Any) -> SelfHostedModel:
+    """Return a saved model that an administrator registered."""
+    number = next(_numbers)
+    return SelfHostedModel.objects.create(
+        **{
+            "name": f"model {number}",
+            "family": "codestral",
+            "endpoint": ENDPOINT,
+            "identifier": f"codestral-{number}",
+            "api_key": f"sk-{number}",
+            **facts,
+        }
+    )
+
+
+def make_group(path: str = "", **facts: Any) -> Group:
+    """Return a saved group at the root of the tree."""
+    number = next(_numbers)
+    return Group.objects.create(path=path or f"group-{number}", **facts)
+
+
+def make_rule(group: Group | None = None, **facts: Any) -> FeatureRule:
+    """Return a saved rule: on for the whole instance, unless said otherwise."""
+    return FeatureRule.objects.create(group=group, **{"feature": FEATURE, **facts})
+
+
+def make_member(group: Group, user_ref: str) -> Membership:
+    """Return a saved membership."""
+    return Membership.objects.create(group=group, user_ref=user_ref)
+
+
+def make_api_key(group: Group | None = None, **facts: Any) -> tuple[ApiKey, str]:
+    """Return a saved API key and its text."""
+    return ApiKey.issue(group=group, **{"name": f"key {next(_numbers)}", **facts})
+
+
+def make_admin(**facts: Any) -> User:
+    """Return a saved superuser."""
+    number = next(_numbers)
+    return User.objects.create_superuser(username=f"admin-{number}", password="secret", **facts)

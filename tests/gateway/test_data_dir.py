@@ -1,0 +1,113 @@
+"""The data directory: private, whole, and one `serve` at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway import data_dir
+from gateway.data_dir import DataDirRefused
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+class TestPrepare:
+    def test_makes_a_directory_for_this_user_only(self, tmp_path):
+        data_dir.prepare(tmp_path / "a" / "var")
+
+        assert mode(tmp_path / "a" / "var") == 0o700
+        assert list((tmp_path / "a" / "var").iterdir()) == []
+
+    def test_says_in_one_sentence_that_it_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").touch()
+
+        with pytest.raises(DataDirRefused, match=r"file/var cannot be written \(Not a directory\)"):
+            data_dir.prepare(tmp_path / "file" / "var")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_refuses_a_directory_of_somebody_else(self, tmp_path):
+        tmp_path.chmod(0o500)
+
+        with pytest.raises(DataDirRefused, match=r"cannot be written \(Permission denied\)"):
+            data_dir.prepare(tmp_path)
+
+
+class TestLock:
+    def test_refuses_a_second_holder_until_the_first_is_gone(self, tmp_path):
+        code = (
+            "import sys; from pathlib import Path; from gateway import data_dir;"
+            "held = data_dir.lock(Path(sys.argv[1])); print('held', flush=True); input()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert other.stdout.readline() == b"held\n"
+
+        with pytest.raises(DataDirRefused, match="already runs with the data directory"):
+            data_dir.lock(tmp_path)
+        other.kill()
+        other.communicate()
+
+        data_dir.lock(tmp_path).close()
+
+
+class TestMakeSecrets:
+    def test_makes_keys_that_only_this_user_may_read(self, tmp_path):
+        assert data_dir.make_secrets(tmp_path) is True
+
+        lines = (tmp_path / "secrets.env").read_text().splitlines()
+        values = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+        assert mode(tmp_path / "secrets.env") == 0o600
+        assert len(values["SECRET_KEY"]) >= 50
+        assert Fernet(values["GATEWAY_ENCRYPTION_KEYS"])
+
+    def test_never_replaces_keys(self, tmp_path):
+        data_dir.make_secrets(tmp_path)
+        before = (tmp_path / "secrets.env").read_text()
+
+        assert data_dir.make_secrets(tmp_path) is False
+        assert (tmp_path / "secrets.env").read_text() == before
+
+    def test_refuses_keys_that_others_may_read(self, tmp_path):
+        data_dir.make_secrets(tmp_path)
+        (tmp_path / "secrets.env").chmod(0o640)
+
+        with pytest.raises(DataDirRefused, match=r"chmod 600 .*secrets\.env"):
+            data_dir.make_secrets(tmp_path)
+
+
+class TestMakeSigningKey:
+    def test_makes_an_rsa_key_once(self, tmp_path):
+        file = data_dir.make_signing_key(tmp_path)
+        text = file.read_bytes()
+
+        assert data_dir.make_signing_key(tmp_path) == file
+        assert file.read_bytes() == text
+        assert mode(file) == 0o600
+        assert load_pem_private_key(text, password=None).key_size == 2048
+
+
+class TestWritePrivate:
+    def test_replaces_a_file_whole_and_makes_it_private(self, tmp_path):
+        file = tmp_path / "first-run.env"
+        file.write_text("a longer text than the next")
+        file.chmod(0o644)
+
+        data_dir.write_private(file, "short")
+
+        assert file.read_text() == "short"
+        assert mode(file) == 0o600
+        assert list(tmp_path.iterdir()) == [file]

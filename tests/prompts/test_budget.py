@@ -1,0 +1,132 @@
+"""What of the code is kept when the model's window is small."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prompts.budget import BYTES_PER_TOKEN, RESERVED_TOKENS, estimate_tokens, fit_code
+from prompts.library import render
+from prompts.renderer import MAX_PROMPT_BYTES
+
+# 1,000 tokens of room: 930 for the prefix, 70 for the suffix.
+WINDOW = 1000 + RESERVED_TOKENS
+
+code = st.text(max_size=400) | st.text("ab\n", max_size=400)
+
+
+def fit(prefix="", suffix="", context=(), window_tokens=WINDOW):
+    return fit_code(prefix=prefix, suffix=suffix, context=context, window_tokens=window_tokens)
+
+
+class TestFitCode:
+    def test_leaves_alone_what_fits(self):
+        fitted = fit(prefix="def f():\n", suffix="\n")
+
+        assert (fitted.prefix, fitted.suffix) == ("def f():\n", "\n")
+        assert (fitted.context_tokens, fitted.was_cut) == (0, False)
+
+    def test_keeps_the_end_of_the_prefix(self):
+        fitted = fit(prefix="a" * 5000 + "b" * 2790)
+
+        assert fitted.prefix == "b" * 2790
+        assert fitted.was_cut
+
+    def test_keeps_the_start_of_the_suffix(self):
+        fitted = fit(suffix="a" * 210 + "b" * 5000)
+
+        assert fitted.suffix == "a" * 210
+        assert fitted.was_cut
+
+    def test_does_not_cut_what_fits_exactly(self):
+        fitted = fit(prefix="a" * 2790, suffix="b" * 210)
+
+        assert not fitted.was_cut
+
+    def test_puts_the_context_before_the_prefix_as_the_reference_does(self):
+        # Recording v2comp-context.
+        fitted = fit(
+            prefix="def fibonacci(n):\n", context=["def helper():\n    return 1\n", "X = 2\n"]
+        )
+
+        assert fitted.prefix == "def helper():\n    return 1\n\nX = 2\n\ndef fibonacci(n):\n"
+        assert fitted.context_tokens == pytest.approx(13, abs=2)
+        assert not fitted.was_cut
+
+    def test_counts_one_token_for_one_character_of_context(self):
+        # Recording v2comp-lsp-headers.
+        fitted = fit(prefix="x", context=["c"])
+
+        assert (fitted.prefix, fitted.context_tokens) == ("c\nx", 1)
+
+    def test_gives_the_context_what_prefix_and_suffix_leave(self):
+        fitted = fit(prefix="p" * 1500, suffix="s" * 150, context=["a" * 1350 + "b" * 9000])
+
+        assert fitted.prefix == "a" * 1350 + "\n" + "p" * 1500
+        assert fitted.context_tokens == 450
+        assert fitted.was_cut
+
+    def test_drops_the_context_if_there_is_no_room(self):
+        fitted = fit(prefix="p" * 9000, suffix="s" * 9000, context=["c"])
+
+        assert fitted.prefix == "p" * 2790
+        assert (fitted.context_tokens, fitted.was_cut) == (0, True)
+
+    def test_takes_empty_context_as_none(self):
+        fitted = fit(prefix="p", context=["", ""])
+
+        assert (fitted.prefix, fitted.was_cut) == ("p", False)
+
+    def test_gives_half_of_a_tiny_window_to_the_code(self):
+        fitted = fit(prefix="p" * 9000, window_tokens=256)
+
+        assert len(fitted.prefix) == 360  # 93 % of 128 tokens, rounded up, at 3 bytes
+
+    def test_never_cuts_a_character_in_two(self):
+        fitted = fit(prefix="a" + "世" * 5000, suffix="🎉" * 5000)
+
+        assert fitted.prefix == "世" * 930
+        assert fitted.suffix == "🎉" * 52
+
+    def test_makes_a_prompt_of_the_allowed_size_even_for_the_largest_window(self):
+        sides = "世" * 100_000
+        fitted = fit(sides, sides, ["世" * 500_000] * 3, window_tokens=1_000_000)
+        inputs = {"prefix": fitted.prefix, "suffix": fitted.suffix}
+
+        rendered = render(
+            feature="code_completions",
+            family="gemini",
+            inputs={**inputs, "file_name": "a.py", "language": "python"},
+        )
+
+        size = sum(len(message.content.encode()) for message in rendered.prompt.messages)
+        assert 0.9 * MAX_PROMPT_BYTES < size <= MAX_PROMPT_BYTES
+
+    @settings(max_examples=500, deadline=None)
+    @given(code, code, st.integers(1, 700))
+    def test_keeps_what_is_next_to_the_cursor(self, prefix, suffix, window_tokens):
+        fitted = fit(prefix, suffix, window_tokens=window_tokens)
+
+        assert prefix.endswith(fitted.prefix)
+        assert suffix.startswith(fitted.suffix)
+        assert fitted.was_cut == ((fitted.prefix, fitted.suffix) != (prefix, suffix))
+
+    @settings(max_examples=500, deadline=None)
+    @given(code, code, st.lists(code, min_size=1, max_size=3), st.integers(1, 700))
+    def test_never_sends_more_than_there_is_room_for(self, prefix, suffix, context, window_tokens):
+        fitted = fit(prefix, suffix, context, window_tokens=window_tokens)
+
+        sent = len(fitted.prefix.encode()) + len(fitted.suffix.encode())
+        room = max(window_tokens - RESERVED_TOKENS, window_tokens // 2)
+        assert sent <= BYTES_PER_TOKEN * room + 1  # the line end between context and prefix
+
+
+class TestEstimateTokens:
+    @pytest.mark.parametrize(
+        ("text", "tokens"), [("", 0), ("c", 1), ("abc", 1), ("abcd", 2), ("世界", 2), ("🎉", 2)]
+    )
+    def test_counts_bytes(self, text, tokens):
+        assert estimate_tokens(text) == tokens
+
+    def test_is_on_the_safe_side_for_code(self):
+        # Recording v2comp-long-100k: the reference's tokenizer counted about 30,860 tokens.
+        assert estimate_tokens("abcdefghi\n" * 10_000) > 30_860

@@ -1,0 +1,315 @@
+"""The prompts that ship: each one renders, and the frames that models were trained on are exact."""
+
+import pytest
+
+from features import catalog
+from models_registry.families import FAMILIES
+from models_registry.providers.types import Message
+from prompts import library
+from prompts.errors import InvalidPrompt, MissingInput, PromptNotFound, PromptTooLarge
+
+PREFIX = 'def fibonacci(n):\n    """Return the n-th number."""\n    if n < 2:\n        return n\n'
+SUFFIX = "\n\nprint(fibonacci(10))\n"
+CODE = {"prefix": PREFIX, "suffix": SUFFIX, "file_name": "app.py", "language": "python"}
+INPUTS = {"code_completions": CODE, "model_configuration": {}}
+TALKING = sorted(set(FAMILIES) - {"embedding"})
+FIM_STOP = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>")
+INST_STOP = ("[INST]", "[/INST]", "[PREFIX]", "[MIDDLE]")
+
+VALID = """\
+version: "1.0.0"
+inputs: [question]
+messages:
+  - role: user
+    content: "{{question}}"
+"""
+
+
+def complete(family, *, has_native_fim=False, **inputs):
+    return library.render(
+        feature="code_completions",
+        family=family,
+        inputs={**CODE, **inputs},
+        has_native_fim=has_native_fim,
+    ).prompt
+
+
+def definition(folder, text, name="default.yml"):
+    path = folder / "some_feature" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return library.read_definition(path)
+
+
+class TestSnapshots:
+    @pytest.mark.parametrize("family", TALKING)
+    @pytest.mark.parametrize("feature", sorted(catalog.FEATURES))
+    def test_of_every_feature_and_family(self, feature, family, snapshot):
+        rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
+
+        assert {"version": rendered.version, **rendered.prompt.as_dict()} == snapshot
+
+    @pytest.mark.parametrize("family", TALKING)
+    def test_of_every_family_with_native_fim(self, family, snapshot):
+        assert complete(family, has_native_fim=True).as_dict() == snapshot
+
+    def test_of_every_digest(self, snapshot):
+        """A digest changes only with the text: the log of last year must still be explained."""
+        digests = {each.version: each.digest for each in library.all_definitions().values()}
+
+        assert digests == snapshot
+
+
+class TestReference:
+    """What GitLab's own gateway sends to a model, from the recordings named in the cases."""
+
+    @pytest.mark.parametrize(
+        ("family", "user_message", "parameters"),
+        [
+            # v2comp-family-codegemma
+            (
+                "codegemma",
+                f"<|fim_prefix|>{PREFIX}<|fim_suffix|>{SUFFIX}<|fim_middle|>",
+                (128, 0.95, FIM_STOP),
+            ),
+            # v3comp-family-codellama
+            (
+                "codellama",
+                f"<PRE> {PREFIX} <SUF> {SUFFIX} <MID>",
+                (128, 0.95, ("<PRE>", "<SUF>", "<MID>", "<EOT>")),
+            ),
+            # v3comp-family-deepseekcoder
+            (
+                "deepseekcoder",
+                f"<\uff5cfim\u2581begin\uff5c>{PREFIX}<\uff5cfim\u2581hole\uff5c>{SUFFIX}"
+                "<\uff5cfim\u2581end\uff5c>",
+                (128, 0.0, ()),
+            ),
+            # v2comp-family-codestral, v3comp-family-mistral, v3comp-family-mixtral
+            ("codestral", f"<s>[SUFFIX]{SUFFIX}[PREFIX]{PREFIX}", (64, 0.32, INST_STOP)),
+            ("mistral", f"<s>[SUFFIX]{SUFFIX}[PREFIX]{PREFIX}", (64, 0.0, INST_STOP)),
+            ("mixtral", f"<s>[SUFFIX]{SUFFIX}[PREFIX]{PREFIX}", (64, 0.0, INST_STOP)),
+            # v2comp-family-gpt
+            (
+                "gpt",
+                f"------\nLanguage: python\n\n<|prefix|>{PREFIX}<|suffix|>{SUFFIX}",
+                (64, None, ()),
+            ),
+        ],
+    )
+    def test_frame_is_exact(self, family, user_message, parameters):
+        prompt = complete(family)
+
+        assert prompt.messages[-1] == Message(role="user", content=user_message)
+        assert (prompt.max_tokens, prompt.temperature, prompt.stop) == parameters
+
+    @pytest.mark.parametrize(
+        ("family", "parameters"),
+        [
+            ("llama3", (64, 0.0, ())),  # v2comp-family-llama3
+            ("claude_3", (128, 0.0, ())),  # v2comp-family-claude_3
+            ("general", (128, 0.0, ())),  # prompt-code_suggestions~completions
+            ("gemini", (128, 1.0, ())),  # v3comp-family-gemini
+            ("qwen", (128, 0.0, ())),  # gateway-api.md 5.3 and 4.4
+        ],
+    )
+    def test_parameters_of_instruction_families_are_the_same(self, family, parameters):
+        prompt = complete(family)
+
+        assert (prompt.max_tokens, prompt.temperature, prompt.stop) == parameters
+        assert [message.role for message in prompt.messages] == ["system", "user"]
+
+    @pytest.mark.parametrize("family", ["codegemma", "codellama", "deepseekcoder"])
+    def test_families_trained_on_bare_markers_get_no_system_message(self, family):
+        assert [message.role for message in complete(family).messages] == ["user"]
+
+    @pytest.mark.parametrize(("family", "temperature"), [("general", 0.0), ("gpt", None)])
+    def test_parameters_of_the_connection_test_are_the_same(self, family, temperature):
+        # prompt-model_configuration~check, prompts-react-like-gpt
+        prompt = library.render(feature="model_configuration", family=family, inputs={}).prompt
+
+        assert (prompt.max_tokens, prompt.temperature, prompt.stop) == (16, temperature, ())
+        assert [message.role for message in prompt.messages] == ["system", "user"]
+
+    @pytest.mark.parametrize(
+        ("family", "user_message"),
+        [
+            ("codestral", "<s>[SUFFIX][PREFIX]"),
+            ("codegemma", "<|fim_prefix|><|fim_suffix|><|fim_middle|>"),
+        ],
+    )
+    def test_an_empty_suffix_is_empty_and_not_none(self, family, user_message):
+        # v2comp-empty-content, where the reference writes "None".
+        prompt = complete(family, prefix="", suffix="")
+
+        assert prompt.messages[-1].content == user_message
+
+    def test_templates_in_the_code_stay_code(self):
+        # v2comp-jinja-in-code
+        code = {"prefix": "{% for a in b %}{{ a }}", "suffix": "{% endfor %}{{ 7*7 }}{{prefix}}"}
+
+        prompt = complete("codestral", **code)
+
+        expected = f"<s>[SUFFIX]{code['suffix']}[PREFIX]{code['prefix']}"
+        assert prompt.messages[-1].content == expected
+
+
+class TestNativeFim:
+    @pytest.mark.parametrize(
+        ("family", "text"),
+        [
+            ("codegemma", "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
+            ("codellama", "<PRE> P <SUF>S <MID>"),
+            ("codestral", "[SUFFIX]S[PREFIX]P"),
+            ("mistral", "[SUFFIX]S[PREFIX]P"),
+            ("mixtral", "[SUFFIX]S[PREFIX]P"),
+            ("qwen", "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
+            ("general", "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
+            (
+                "deepseekcoder",
+                "<\uff5cfim\u2581begin\uff5c>P<\uff5cfim\u2581hole\uff5c>S<\uff5cfim\u2581end\uff5c>",
+            ),
+        ],
+    )
+    def test_has_the_markers_of_the_family(self, family, text):
+        prompt = complete(family, has_native_fim=True, prefix="P", suffix="S")
+
+        assert (prompt.text, prompt.messages) == (text, ())
+
+    @pytest.mark.parametrize("family", ["llama3", "gpt", "gemini"])
+    def test_falls_back_to_chat_where_the_family_has_no_markers(self, family):
+        prompt = complete(family, has_native_fim=True)
+
+        assert prompt.text is None
+        assert prompt == complete(family)
+
+    def test_stops_at_the_markers_of_qwen_that_a_chat_never_sees(self):
+        prompt = complete("qwen", has_native_fim=True)
+
+        assert {"<|fim_pad|>", "<|file_sep|>", "<|im_end|>", "<|endoftext|>"} <= set(prompt.stop)
+
+
+class TestRender:
+    @pytest.mark.parametrize("family", TALKING)
+    def test_shows_the_code_and_nothing_unfilled(self, family):
+        prompt = complete(family)
+
+        sent = "".join(message.content for message in prompt.messages)
+        assert PREFIX in sent
+        assert SUFFIX in sent
+        assert "{{" not in sent
+
+    @pytest.mark.parametrize("family", TALKING)
+    @pytest.mark.parametrize("name", sorted(CODE))
+    def test_refuses_a_missing_input_for_every_family(self, family, name):
+        inputs = {key: value for key, value in CODE.items() if key != name}
+
+        with pytest.raises(MissingInput, match=f"'{name}'"):
+            library.render(feature="code_completions", family=family, inputs=inputs)
+
+    def test_names_the_definition(self):
+        rendered = library.render(feature="code_completions", family="mixtral", inputs=CODE)
+
+        definition = library.all_definitions()["code_completions", "mistral"]
+        assert rendered.version == "built-in/code_completions/mistral@1.0.0"
+        assert rendered.digest == definition.digest
+
+    def test_refuses_messages_that_are_too_large_together(self, tmp_path, monkeypatch):
+        text = VALID + '  - role: user\n    content: "{{question}}"\n'
+        both = definition(tmp_path, text)
+        monkeypatch.setattr(library, "get_definition", lambda feature, family: both)
+
+        with pytest.raises(PromptTooLarge):
+            library.render(feature="f", family="gpt", inputs={"question": "x" * 600_000})
+
+    def test_sends_the_start_of_the_answer_only_to_a_model_that_continues_it(
+        self, tmp_path, monkeypatch
+    ):
+        opened = definition(tmp_path, VALID + 'prefill: "About {{question}}:"\n')
+        monkeypatch.setattr(library, "get_definition", lambda feature, family: opened)
+        call = {"feature": "f", "family": "gpt", "inputs": {"question": "bees"}}
+
+        plain = library.render(**call).prompt
+        continued = library.render(**call, takes_prefill=True).prompt
+
+        assert [message.role for message in plain.messages] == ["user"]
+        assert continued.messages[-1] == Message(role="assistant", content="About bees:")
+
+
+class TestGetDefinition:
+    def test_prefers_the_family_then_its_relatives_then_the_default(self):
+        found = [
+            library.get_definition("code_completions", family).folder
+            for family in ("codestral", "mixtral", "claude_3")
+        ]
+
+        assert found == ["codestral", "mistral", "default"]
+
+    @pytest.mark.parametrize(
+        ("feature", "family"), [("no_such_feature", "gpt"), ("code_completions", "no_such_family")]
+    )
+    def test_refuses_what_is_not_there(self, feature, family):
+        with pytest.raises(PromptNotFound, match="no_such_"):
+            library.get_definition(feature, family)
+
+    def test_finds_something_for_every_feature_of_the_catalog(self):
+        found = [library.get_definition(slug, "general").feature for slug in catalog.FEATURES]
+
+        assert found == list(catalog.FEATURES)
+
+
+class TestAllDefinitions:
+    def test_belong_to_a_feature_and_a_folder_that_exist(self):
+        folders = {"default"}.union(*(family.prompt_folders for family in FAMILIES.values()))
+
+        features_found, folders_found = zip(*library.all_definitions(), strict=True)
+
+        assert set(features_found) <= set(catalog.FEATURES)
+        assert set(folders_found) <= folders
+
+
+class TestReadDefinition:
+    def test_reads_a_whole_file(self, tmp_path):
+        read = definition(tmp_path, VALID + "max_tokens: 9\nstop: [a]\n")
+
+        assert read.version == "built-in/some_feature/default@1.0.0"
+        assert (read.inputs, read.max_tokens, read.temperature) == (("question",), 9, None)
+        assert read.stop == read.text_stop == ("a",)
+
+    def test_gives_the_same_digest_to_the_same_content_only(self, tmp_path):
+        first = definition(tmp_path, VALID)
+        reworded = definition(tmp_path, "# A comment.\n" + VALID)
+        changed = definition(tmp_path, VALID.replace("{{question}}", "{{question}}?"))
+
+        assert first.digest == reworded.digest
+        assert first.digest != changed.digest
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("inputs: []\nversion: [", r"^some_feature/default\.yml, line 2: "),
+            ("a: &a [*a]\n\x00", r"^some_feature/default\.yml"),
+            ("", r"^some_feature/default\.yml, the file: "),
+            (VALID + "max_token: 5\n", r"default\.yml, max_token: "),
+            (VALID + "max_tokens: 0\n", r"default\.yml, max_tokens: "),
+            (VALID + "max_tokens: yes\n", r"default\.yml, max_tokens: "),
+            (VALID + "temperature: 3\n", r"default\.yml, temperature: "),
+            (VALID + "stop: [a, b, c, d, e]\n", r"default\.yml, stop: "),
+            (VALID.replace("role: user", "role: root"), r"default\.yml, messages\.0\.role: "),
+            (VALID.replace('"1.0.0"', "1.0"), r"default\.yml, version: "),
+            (VALID.replace("[question]", "[Question]"), r"default\.yml, inputs\.0: "),
+            (VALID.replace("{{q", "\\n{{x"), r"messages\.0: Line 2: 'xuestion' is not a declared"),
+            (VALID + 'text: "{{#question}}"\n', r"text: The section 'question' is not closed"),
+            (VALID + 'prefill: "{{other}}"\n', r"prefill: Line 1: 'other' is not a declared"),
+        ],
+    )
+    def test_names_the_file_and_the_place_of_a_mistake(self, tmp_path, text, message):
+        with pytest.raises(InvalidPrompt, match=message):
+            definition(tmp_path, text)
+
+    def test_refuses_a_file_that_is_not_utf_8(self, tmp_path):
+        path = tmp_path / "default.yml"
+        path.write_bytes(b"version: \xff")
+
+        with pytest.raises(InvalidPrompt, match="not YAML in UTF-8"):
+            library.read_definition(path)

@@ -1,0 +1,254 @@
+"""A real llama.cpp server with a tiny model whose answers are known beforehand.
+
+The model is a Markov chain written as a llama: every token's embedding is a unit vector of its own,
+attention and feed-forward add nothing, and the output matrix holds, for each token, the one token
+that follows. So the answer depends on the last token alone, at any temperature up to 1:
+
+    a chat                     "Hello this answer comes from a tiny local model"
+    a prompt ending in <|fim_middle|>   " return left plus right"
+    a chat with tools          a call of the function `lookup` with {"query": "tiny"}
+
+Run as a program (`python -m tests.rig.llama MODEL API_KEY`) it serves until it is terminated; that
+is how `LlamaServer` starts it, so that a test may also kill or freeze it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from tests.rig.processes import DidNotStart, end
+
+CHAT_TEXT = "Hello this answer comes from a tiny local model"
+FIM_TEXT = " return left plus right"
+FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
+TOOL_CALL = ('<tool_call>\n{"name": "', "lookup", '", "arguments": {"', "query", '": "', "tiny")
+TOOL_CALL_END = '"}}\n</tool_call>'
+
+END_OF_TEXT, TURN_START, TURN_END, TOOL_TURN = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|tool|>",
+)
+CONTROL = (
+    END_OF_TEXT,
+    TURN_START,
+    TURN_END,
+    TOOL_TURN,
+    FIM_PREFIX,
+    FIM_SUFFIX,
+    FIM_MIDDLE,
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+)
+CHAT_TEMPLATE = (
+    "{%- if tools %}<|im_start|>system\n"
+    "You may call these functions:\n<tools>\n"
+    "{%- for tool in tools %}\n{{ tool | tojson }}{% endfor %}\n</tools>\n"
+    "Answer with <tool_call>\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\n'
+    "</tool_call><|im_end|>\n{% endif %}"
+    "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content or '' }}"
+    "{%- for call in message.tool_calls or [] %}\n<tool_call>\n"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n'
+    "</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{%- if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if tools and messages[-1].role == 'user' %}<|tool|>{% endif %}{% endif %}"
+)
+CONTEXT_TOKENS = 8192
+WIDTH, HEADS = 384, 6
+
+
+def byte_letters() -> list[str]:
+    """Return the printable letter that stands for each byte in a byte-level vocabulary.
+
+    Source: the GPT-2 tokenizer: printable Latin-1 stands for itself, the rest follows from 256 on.
+    """
+    itself = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in itself)
+    shifted = {byte: 256 + position for position, byte in enumerate(others)}
+    return [chr(shifted.get(byte, byte)) for byte in range(256)]
+
+
+def in_letters(text: str) -> str:
+    """Return text as the vocabulary spells it."""
+    letters = byte_letters()
+    return "".join(letters[byte] for byte in text.encode())
+
+
+def as_words(text: str) -> list[str]:
+    """Return a sentence as one token for each word, blanks in front."""
+    words = text.split(" ")
+    return [in_letters(words[0]), *(in_letters(f" {word}") for word in words[1:])]
+
+
+def write_model(path: Path) -> None:
+    """Write the model: about 5 MB, the same bytes every time."""
+    # Both are needed here only, and importing them takes a quarter of a second.
+    import gguf
+    import numpy as np
+
+    chat = as_words(CHAT_TEXT)
+    fim = [word for word in as_words(FIM_TEXT) if word]
+    tool = [in_letters(part) for part in (*TOOL_CALL, TOOL_CALL_END)]
+    # The writer drops an empty list of merges and llama.cpp refuses a file without one: "in".
+    text = list(dict.fromkeys([*byte_letters(), "in", *chat, *fim, *tool]))
+    vocabulary = [*text, *CONTROL]
+    number = {token: position for position, token in enumerate(vocabulary)}
+
+    embedding = np.eye(len(vocabulary), WIDTH, dtype=np.float32)
+    follows = np.zeros_like(embedding)
+    for token in text:
+        follows[number[chat[0]], number[token]] = 1.0
+    for chain in (
+        [*chat, TURN_END],
+        [FIM_MIDDLE, *fim, END_OF_TEXT],
+        [TOOL_TURN, *tool, TURN_END],
+    ):
+        for token, successor in pairwise(chain):
+            follows[:, number[token]] = 0.0
+            follows[number[successor], number[token]] = 1.0
+
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(CONTEXT_TOKENS)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(WIDTH)
+    writer.add_block_count(1)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(len(vocabulary))
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types(
+        [gguf.TokenType.NORMAL] * len(text) + [gguf.TokenType.CONTROL] * len(CONTROL)
+    )
+    writer.add_token_merges(["i n"])
+    writer.add_add_bos_token(False)
+    writer.add_bos_token_id(number[END_OF_TEXT])
+    writer.add_eos_token_id(number[TURN_END])
+    writer.add_eot_token_id(number[TURN_END])
+    for role, token in (
+        ("fim_pre", FIM_PREFIX),
+        ("fim_suf", FIM_SUFFIX),
+        ("fim_mid", FIM_MIDDLE),
+        ("fim_pad", "<|fim_pad|>"),
+        ("fim_rep", "<|repo_name|>"),
+        ("fim_sep", "<|file_sep|>"),
+    ):
+        writer.add_uint32(f"tokenizer.ggml.{role}_token_id", number[token])
+    writer.add_chat_template(CHAT_TEMPLATE)
+
+    ones = np.ones(WIDTH, dtype=np.float32)
+    nothing = np.zeros((WIDTH, WIDTH), dtype=np.float32)
+    writer.add_tensor("token_embd.weight", embedding)
+    writer.add_tensor("output_norm.weight", ones)
+    writer.add_tensor("output.weight", follows)
+    writer.add_tensor("blk.0.attn_norm.weight", ones)
+    writer.add_tensor("blk.0.ffn_norm.weight", ones)
+    for layer in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        writer.add_tensor(f"blk.0.{layer}.weight", nothing)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class LlamaServer:
+    """A running llama.cpp server: `.endpoint` ends in /v1, and it wants `.api_key`."""
+
+    model = "tiny"
+
+    def __init__(self, directory: Path, *, api_key: str = "llama-secret") -> None:
+        """Write the model into the directory and start the server on a free port."""
+        self.api_key = api_key
+        self.log_path = directory / "llama.log"
+        path = directory / "tiny.gguf"
+        if not path.exists():
+            write_model(path)
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.rig.llama", str(path), api_key],
+                cwd=Path(__file__).resolve().parents[2],
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self.url = self._read_address()
+        self.endpoint = f"{self.url}/v1"
+
+    def _read_address(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(b"listening "):
+                return line.split()[1].decode()
+        end(self.process)
+        raise DidNotStart(f"llama.cpp: {self.log_path.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """Kill the server, as a crash would."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        """Freeze the server: connections are accepted, nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Let a frozen server go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End the server."""
+        end(self.process)
+
+
+def _parameters(path: str, api_key: str) -> Iterator[tuple[str, object]]:
+    yield "model_alias", {LlamaServer.model}
+    yield "hostnames", ["127.0.0.1"]
+    yield "port", 0
+    yield "api_keys", [api_key]
+    yield "n_ctx", CONTEXT_TOKENS * 4
+    yield "n_parallel", 4
+    yield "n_gpu_layers", 0
+    yield "n_threads_http", 8
+    yield "warmup", False
+    yield "use_jinja", True
+    yield "verbosity", -1
+
+
+def serve(path: str, api_key: str) -> None:
+    """Serve the model until this process is told to end."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = path
+    for name, value in _parameters(path, api_key):
+        setattr(parameters, name, value)
+    parameters.cpuparams.n_threads = 1
+    parameters.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(parameters)
+    sys.stdout.write(f"listening {server.listening_address}\n")
+    sys.stdout.flush()
+    told_to_end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
+    parent = os.getppid()
+    # The tests that started us may be killed: do not outlive them.
+    while not told_to_end.wait(0.2) and os.getppid() == parent:
+        pass
+    del server
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:3])
