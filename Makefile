@@ -16,7 +16,9 @@ DEPLOY := SECRET_KEY=only-for-the-deploy-check-0123456789-abcdefghijklmnopqrstuv
 	GATEWAY_ENCRYPTION_KEYS=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE= \
 	ALLOWED_HOSTS=enclave.example.com \
 	DATABASE_URL=postgres://enclave@127.0.0.1/enclave \
-	REDIS_URL=redis://127.0.0.1:6379/0
+	REDIS_URL=redis://127.0.0.1:6379/0 \
+	GATEWAY_GITLAB_URL=https://gitlab.example.com \
+	GATEWAY_SIGNING_KEY_FILE=/etc/enclave/signing_key.pem
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test ci lint types check format snapshots coverage bench lock clean
@@ -69,12 +71,12 @@ coverage: setup-dev  ## Run the tests and say which lines none of them reaches
 bench: setup-dev  ## Run the benchmarks
 	@$(VENV)/python benchmarks/run.py $(ARGS)
 
-lock:  ## Resolve requirements*.in anew into the hash-locked files; needs uv on PATH
+lock:  ## Resolve requirements*.in into the hash-locked files; ARGS=--upgrade takes newer releases; needs uv
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/)." >&2; exit 1; }
-	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-		--upgrade -o requirements.txt requirements.in
-	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-		--upgrade -o requirements-dev.txt requirements-dev.in
+	@for name in requirements requirements-dev; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			$(ARGS) -o $$name.txt $$name.in || exit 1; \
+	done
 
 clean:  ## Remove what tools left behind; keeps .venv and var
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

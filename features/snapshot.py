@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, connection
 
 from features.models import ApiKey, FeatureRule, Group, Membership
 from models_registry.adoption import PREFERENCE, Address
@@ -269,7 +269,8 @@ def current() -> Snapshot:
     try:
         return catch_up()
     finally:
-        close_old_connections()  # the call goes on to wait for its answer without one
+        if not connection.in_atomic_block:
+            connection.close()  # the call goes on to wait for its answer without one
 
 
 def refresh() -> Snapshot:
@@ -312,7 +313,9 @@ def start_polling() -> None:
         if _process.thread is not None:
             return
         _process.stop_asked.clear()
-        _process.thread = threading.Thread(target=_poll, name="snapshot-poller", daemon=True)
+        _process.thread = threading.Thread(
+            target=_poll, args=(_process.stop_asked,), name="snapshot-poller", daemon=True
+        )
         _process.thread.start()
 
 
@@ -325,10 +328,10 @@ def stop_polling() -> None:
         _process.thread = None
 
 
-def _poll() -> None:
+def _poll(stop_asked: threading.Event) -> None:
     """Catch up until asked to stop; an outage is logged when it begins and when it ends."""
     is_out = False
-    while not _process.stop_asked.wait(settings.GATEWAY_SNAPSHOT_POLL_S):
+    while not stop_asked.wait(settings.GATEWAY_SNAPSHOT_POLL_S):
         try:
             catch_up()
         except Exception as exc:  # the loop must outlive whatever one round meets

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import redis
 from django.conf import settings
 
 from gateway import concurrency, frames
-from gateway.frames import Chunk, End, Frame
+from gateway.frames import Chunk, Frame
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class RedisReplies:
                 for web_process, batch in by_process.items():
                     key = stream_key(web_process)
                     entry = {b"f": frames.pack(_joined(batch))}
-                    pipe.xadd(key, entry, maxlen=STREAM_MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]  # stubs want a mutable union
+                    pipe.xadd(key, entry, maxlen=STREAM_MAX_ENTRIES, approximate=True)
                 pipe.execute()
         except redis.RedisError as exc:
             logger.warning("bus.push_failed", extra={"error": type(exc).__name__})
@@ -153,7 +153,9 @@ def _may_wait(frame: Frame) -> bool:
     return isinstance(frame, Chunk) and frame.number > 0
 
 
-def _drain(outbox: SimpleQueue[tuple[str, UUID, Frame]], into: list[tuple[str, UUID, Frame]]) -> None:
+def _drain(
+    outbox: SimpleQueue[tuple[str, UUID, Frame]], into: list[tuple[str, UUID, Frame]]
+) -> None:
     try:
         while len(into) < 2_000:
             into.append(outbox.get_nowait())
@@ -167,9 +169,7 @@ def _joined(batch: list[tuple[UUID, Frame]]) -> list[tuple[UUID, Frame]]:
     for record_id, frame in batch:
         own = joined.setdefault(record_id, [])
         if own and isinstance(frame, Chunk) and isinstance(own[-1], Chunk):
-            own[-1] = Chunk(
-                number=own[-1].number, last=frame.last, text=own[-1].text + frame.text
-            )
+            own[-1] = Chunk(number=own[-1].number, last=frame.last, text=own[-1].text + frame.text)
         else:
             own.append(frame)
     return [(record_id, frame) for record_id, own in joined.items() for frame in own]
@@ -226,7 +226,7 @@ def stream_key(web_process: str) -> str:
     return f"enclave:replies:{web_process}"
 
 
-def connect(*, socket_timeout_s: float = 2.0) -> redis.Redis:
+def connect(*, socket_timeout_s: float = 2.0) -> Any:
     """Return a client of its own pool; a hung Redis is noticed after the time-out."""
     return redis.Redis.from_url(
         settings.REDIS_URL,
@@ -255,12 +255,15 @@ def is_reachable() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _client() -> redis.Redis:
+def _client() -> Any:
     return connect()
 
 
 def listen_for_cancels(cancel: Callable[[UUID], None]) -> None:
-    """Call `cancel` for each record whose caller left; never returns. Lost messages are harmless."""
+    """Call `cancel` for each record whose caller left; never returns.
+
+    A lost message is harmless: the call then ends by itself or at its deadline.
+    """
     while True:
         try:
             with connect(socket_timeout_s=30).pubsub(ignore_subscribe_messages=True) as channel:
@@ -272,5 +275,3 @@ def listen_for_cancels(cancel: Callable[[UUID], None]) -> None:
         except (redis.RedisError, ValueError) as exc:
             logger.warning("bus.cancel_listener_failed", extra={"error": type(exc).__name__})
             time.sleep(RECONNECT_AFTER_S)
-
-

@@ -63,9 +63,10 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A whole answer; `family` is the model's."""
 
     record_id: UUID
+    family: str
     text: str
     finish_reason: str | None
     prompt_tokens: int | None

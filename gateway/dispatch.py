@@ -55,6 +55,7 @@ def answer(call: Call, prepared: Prepared) -> Answer:
             raise inference.broken("a plain call was answered in pieces")
         return Answer(
             record_id=inference.waiter.record_id,
+            family=prepared.model.family,
             text=end.text,
             finish_reason=end.finish_reason,
             prompt_tokens=end.prompt_tokens,

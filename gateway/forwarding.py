@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 CALLS_MAX = 2
 BACKOFF_S = 0.25
-# A claim that the writer does not answer: the database is away, the sweeper will bring the ids back.
+# A claim that the writer does not answer: the database is away, maintenance sends the ids again.
 CLAIM_TIMEOUT_S = 30.0
 
 _running: dict[UUID, Cancellation] = {}
@@ -91,6 +91,7 @@ def _serve(claim: Claim) -> None:
     """Forward one claimed record and close it, whatever happens."""
     cancellation = _running[claim.id] = Cancellation()
     attempt = _Attempt(claim, cancellation)
+    attempt.queue_ms = attempt.elapsed_ms()
     try:
         outcome = attempt.run()
         retry_after_s = None
@@ -113,6 +114,7 @@ class _Attempt:
     cancellation: Cancellation
     next_number: int = 0
     calls: int = 0
+    queue_ms: float = 0.0
     pieces: list[str] = field(default_factory=list)
     first_token_ms: float | None = None
 
@@ -191,9 +193,10 @@ class _Attempt:
 
     def _note_first_token(self) -> None:
         if self.first_token_ms is None:
-            self.first_token_ms = self._elapsed_ms()
+            self.first_token_ms = self.elapsed_ms()
 
-    def _elapsed_ms(self) -> float:
+    def elapsed_ms(self) -> float:
+        """Return how long ago the record was opened."""
         return (timezone.now() - self.claim.opened_at).total_seconds() * 1000
 
     def _answered(self, completion: Completion, prompt: Prompt) -> Outcome:
@@ -228,8 +231,9 @@ class _Attempt:
         return Outcome(
             state=state,
             answer="".join(self.pieces) if self.pieces else None,
+            queue_ms=self.queue_ms,
             first_token_ms=self.first_token_ms,
-            total_ms=self._elapsed_ms(),
+            total_ms=self.elapsed_ms(),
             model_calls=self.calls,
             error_code=error_code,
         )
@@ -286,5 +290,3 @@ def _log(claim: Claim, outcome: Outcome) -> None:
     }
     level = logging.INFO if outcome.state == State.ANSWERED else logging.WARNING
     logger.log(level, "inference.closed", extra=facts)
-
-

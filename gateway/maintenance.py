@@ -108,7 +108,7 @@ def look_after_waiters(*, now: datetime) -> None:
     waiting = [w.record_id for w in parts.waiters.older_than(SUSPICIOUS_AFTER_S) if w.is_committed]
     if not waiting:
         return
-    found = InferenceRecord.objects.filter(pk__in=waiting).values()
+    found: list[dict[str, Any]] = list(InferenceRecord.objects.filter(pk__in=waiting).values())  # type: ignore[arg-type]  # a TypedDict is a dict
     queued = [row["id"] for row in found if row["state"] == State.QUEUED]
     closed = {row["id"]: row for row in found if row["state"] not in OPEN_STATES}
     if queued:
@@ -159,9 +159,7 @@ def reap(*, now: datetime) -> int:
         error = WorkerLost()
         close_soon(
             record_id,
-            Outcome(
-                state=State.INTERRUPTED, error_code=error.code, error_detail=str(error)
-            ),
+            Outcome(state=State.INTERRUPTED, error_code=error.code, error_detail=str(error)),
         )
     if ids:
         logger.warning("maintenance.reaped", extra={"records": len(ids)})

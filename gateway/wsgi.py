@@ -26,7 +26,8 @@ class DataPlane(WSGIHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(self._get_response)
+        view: Any = self._get_response  # type: ignore[attr-defined]  # not in the stubs
+        self._middleware_chain = convert_exception_to_response(view)
 
 
 django.setup(set_prefix=False)

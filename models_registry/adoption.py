@@ -12,7 +12,7 @@ from itertools import chain, count
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
-from django.db import close_old_connections, transaction
+from django.db import connection, transaction
 
 from models_registry.configuration import ConfigVersion
 from models_registry.errors import ModelError
@@ -174,6 +174,7 @@ def _check(named: ModelRevision, *, exclude: frozenset[str] = NOT_NAMED) -> None
     """Raise AdoptionRefused where a form would not take these facts; it repeats none of them."""
     try:
         named.clean_fields(exclude=exclude)
+        named.clean()
     except ValidationError as exc:
         # The endpoint's validator says what to change without repeating the address.
         faults = [
@@ -204,7 +205,8 @@ def _remembered(
     try:
         config = find(named)
     finally:
-        close_old_connections()  # the call goes on to wait for its answer without one
+        if not connection.in_atomic_block:
+            connection.close()  # the call goes on to wait for its answer without one
     if len(_memory) >= MAX_REMEMBERED:
         forget()
     _memory[key] = (time.monotonic(), config)

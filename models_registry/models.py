@@ -118,6 +118,11 @@ class Connection(models.Model):
         "deadline_s",
     )
 
+    def clean(self) -> None:
+        """Refuse a row that could not be called."""
+        if self.provider != "echo" and not self.endpoint:
+            raise ValidationError({"endpoint": "This provider needs the address of a backend."})
+
     def fingerprint(self) -> str:
         """Return what two equal connections have in common, without revealing the key.
 
@@ -146,11 +151,6 @@ class SelfHostedModel(Connection, Configuration):
     def __str__(self) -> str:
         return self.name
 
-    def clean(self) -> None:
-        """Refuse a row that could not be called."""
-        if self.provider != "echo" and not self.endpoint:
-            raise ValidationError({"endpoint": "This provider needs the address of a backend."})
-
     # Mutators
 
     def save(self, **kwargs: Any) -> None:
@@ -161,9 +161,8 @@ class SelfHostedModel(Connection, Configuration):
         """
         with transaction.atomic():
             super().save(**kwargs)
-            revision = ModelRevision.of(self, model=self)
-            if self.current_id != revision.pk:
-                self.current = revision
+            previous_id, self.current = self.current_id, ModelRevision.of(self, model=self)
+            if self.current_id != previous_id:
                 super().save(update_fields=["current"])
 
 
@@ -204,10 +203,21 @@ class ModelRevision(Connection):
         # Not get_or_create: without a model the database allows twins, and the first one will do.
         known = cls.objects.filter(model=model, digest=digest).order_by("pk").first()
         if known:
+            known.heal(connection.api_key)
             return known
         return cls.objects.create(
             **columns, model=model, name=name, digest=digest, api_key=connection.api_key
         )
+
+    # Mutators
+
+    def heal(self, api_key: str) -> None:
+        """Encrypt the same key anew if the stored one cannot be read any more."""
+        try:
+            clear_text(self.api_key)
+        except CannotDecrypt:
+            self.api_key = api_key
+            self.save(update_fields=["api_key"])
 
     # Queries
 

@@ -115,9 +115,12 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
             # Configuration was needed that this process does not hold yet.
             return _failed(AuditUnavailable(), is_prompt=is_prompt)
         case _:
-            logger.exception("request.internal_error", exc_info=error)
+            logger.error("request.internal_error", exc_info=error)
             return json_response(
-                {"detail": "A fault of Enclave; its log holds the details.", "code": "internal_error"},
+                {
+                    "detail": "A fault of Enclave; its log holds the details.",
+                    "code": "internal_error",
+                },
                 status=503,
             )
 

@@ -11,7 +11,13 @@ from django.http import HttpResponse, StreamingHttpResponse
 
 def json_response(value: Any, *, status: int = 200) -> HttpResponse:
     """Return the value as JSON, byte for byte as the reference writes it."""
-    return HttpResponse(orjson.dumps(value), status=status, content_type="application/json")
+    body = orjson.dumps(value)
+    return HttpResponse(
+        body,
+        status=status,
+        content_type="application/json",
+        headers={"Content-Length": str(len(body))},
+    )
 
 
 def text_stream(pieces: Iterable[str]) -> StreamingHttpResponse:

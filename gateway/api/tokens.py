@@ -6,6 +6,7 @@ Source: gateway-api.md 2.2 and 2.6; gitlab-client.md 4.1, 4.4.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -78,10 +79,8 @@ def issue_user_token(caller: Caller) -> tuple[str, int]:
 def _candidates(kid: object) -> list[Any]:
     """Return the public keys to try, ours among them: our own tokens name no key."""
     own: list[Any] = []
-    try:
+    with suppress(keys.NoSigningKey):
         own.append(keys.signing_key().public_key())
-    except keys.NoSigningKey:
-        pass
     if kid is not None and not isinstance(kid, str):
         raise BadToken("the token names no valid key")
     try:

@@ -1,4 +1,4 @@
-"""InferenceRecord: one row per call, committed before anything is sent and closed before the last byte.
+"""InferenceRecord: one row per call, committed before a model is asked, closed in the end.
 
 The life of a record; only `gateway.audit.store` changes one, and only along these arrows:
 

@@ -34,6 +34,7 @@ class Outcome:
     state: str
     answer: str | None = None
     finish_reason: str | None = None
+    queue_ms: float | None = None
     first_token_ms: float | None = None
     total_ms: float | None = None
     prompt_tokens: int | None = None

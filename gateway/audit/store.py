@@ -29,6 +29,7 @@ OPEN = "state IN ('queued', 'running')"
 # What an outcome may set, apart from the state.
 OUTCOME_COLUMNS = (
     "closed_at",
+    "queue_ms",
     "first_token_ms",
     "total_ms",
     "prompt_tokens",
@@ -68,7 +69,7 @@ class Claim:
 
 def columns() -> tuple[str, ...]:
     """Return the record's columns in the order of the table."""
-    return tuple(field.column for field in InferenceRecord._meta.concrete_fields)
+    return tuple(str(field.column) for field in InferenceRecord._meta.concrete_fields)
 
 
 class Store:
@@ -117,15 +118,14 @@ class SqliteStore(Store):
             f"AND kind = {ContentKind.REQUEST.value})"
         )
         statement = (
-            f"UPDATE {RECORD} SET state = 'running', claimed_at = ?, worker_process = ?, "  # noqa: S608
-            "queue_ms = (julianday(?) - julianday(opened_at)) * 86400000.0 "
+            f"UPDATE {RECORD} SET state = 'running', claimed_at = ?, worker_process = ? "  # noqa: S608
             "WHERE id IN (SELECT value FROM json_each(?)) AND state = 'queued' "
             f"RETURNING {', '.join(CLAIMED_COLUMNS)}, {request}"
         )
         stamp = _sqlite_value(now)
         wanted = orjson.dumps([record_id.hex for record_id in ids]).decode()
         with _sqlite_transaction() as cursor:
-            won = cursor.execute(statement, [stamp, worker, stamp, wanted]).fetchall()
+            won = cursor.execute(statement, [stamp, worker, wanted]).fetchall()
         return [_claim(row, parse_time=_sqlite_time) for row in won]
 
     def close(self, rows: Sequence[Row]) -> set[UUID]:
@@ -171,13 +171,12 @@ class PostgresqlStore(Store):
 
     def claim(self, ids: Sequence[UUID], *, worker: str, now: datetime) -> list[Claim]:
         statement = (
-            f"UPDATE {RECORD} SET state = 'running', claimed_at = %s, worker_process = %s, "  # noqa: S608
-            "queue_ms = extract(epoch FROM %s - opened_at) * 1000 "
+            f"UPDATE {RECORD} SET state = 'running', claimed_at = %s, worker_process = %s "  # noqa: S608
             "WHERE id = ANY(%s) AND state = 'queued' "
             f"RETURNING {', '.join(CLAIMED_COLUMNS)}, (SELECT body FROM {CONTENT} "
             f"WHERE record_id = {RECORD}.id AND kind = {ContentKind.REQUEST.value})"
         )
-        values = [now, worker, now, list(ids)]
+        values = [now, worker, list(ids)]
         won = _postgresql().execute(statement, values, prepare=True).fetchall()
         return [_claim(row, parse_time=lambda value: value) for row in won]
 
@@ -236,7 +235,11 @@ class _sqlite_transaction:  # noqa: N801  # reads as a function
 def _sqlite_contents(cursor: Any, contents: Iterable[tuple[UUID, int, str | None]]) -> None:
     cursor.executemany(
         f"INSERT INTO {CONTENT} (record_id, kind, body) VALUES (?, ?, ?)",  # noqa: S608
-        [(record_id.hex, int(kind), body) for record_id, kind, body in contents if body is not None],
+        [
+            (record_id.hex, int(kind), body)
+            for record_id, kind, body in contents
+            if body is not None
+        ],
     )
 
 

@@ -153,9 +153,7 @@ class Writer:
 
     def _close(self, jobs: list[CloseJob]) -> None:
         closed: set[UUID] = set()
-        error = self._attempt(
-            lambda rows: closed.update(rows.close([job.row for job in jobs]))
-        )
+        error = self._attempt(lambda rows: closed.update(rows.close([job.row for job in jobs])))
         if _is_bad_row(error) and len(jobs) > 1:
             for job in jobs:
                 self._close([job])
@@ -211,4 +209,3 @@ def _is_bad_row(error: Exception | None) -> bool:
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     return error is not None and not names & {"OperationalError", "InterfaceError", "OSError"}
-

@@ -79,6 +79,7 @@ GATEWAY_DATA_DIR = Path(env("GATEWAY_DATA_DIR") or BASE_DIR / "var")
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -195,7 +196,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "SAMEORIGIN"
 DATA_UPLOAD_MAX_MEMORY_SIZE: int = env("GATEWAY_BODY_MAX_BYTES")
 
-REST_FRAMEWORK = {
+REST_FRAMEWORK: dict[str, object] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
@@ -260,5 +261,7 @@ LOGGING = {
         # Its records carry request lines and tracebacks; our own access line replaces them.
         "django.request": {"level": "CRITICAL"},
         "urllib3": {"level": "CRITICAL"},
+        # One line per inference is ours (`inference.closed`); Celery's would be a second.
+        "celery": {"level": "WARNING"},
     },
 }

@@ -1,6 +1,8 @@
 """Tests for models_registry/models.py."""
 
 import datetime
+import inspect
+from importlib import import_module
 
 import pytest
 from cryptography import x509
@@ -12,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db.models import ProtectedError
 
-from models_registry import families, providers
+from models_registry import families
 from models_registry.errors import ModelMisconfigured
 from models_registry.families import Family
 from models_registry.models import ModelRevision, SelfHostedModel
@@ -73,6 +75,15 @@ class TestSelfHostedModel:
         assert model.current != first
         assert first.as_config().api_key == "sk-old"
         assert model.current.as_config().api_key == "sk-new"
+
+    def test_serves_again_when_a_lost_key_is_typed_in_again(self, settings):
+        model = SelfHostedModel.objects.get(pk=make_model(api_key=CANARY).pk)
+        settings.GATEWAY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+
+        model.api_key = CANARY
+        model.save()
+
+        assert model.current.as_config().api_key == CANARY
 
     def test_keeps_its_revision_when_the_connection_stays(self):
         model = SelfHostedModel.objects.get(pk=make_model().pk)
@@ -184,10 +195,14 @@ class TestMigrations:
     def test_are_complete(self):
         call_command("makemigrations", "models_registry", "features", check=True, dry_run=True)
 
-    def test_do_not_change_when_a_family_or_a_provider_is_added(self, monkeypatch):
+    def test_do_not_change_when_a_family_is_added(self, monkeypatch):
         new = Family(slug="new", label="New", context_window=1)
         monkeypatch.setitem(families.FAMILIES, "new", new)
-        known = providers.choices()
-        monkeypatch.setattr(providers, "choices", lambda: [*known, ("new", "New")])
 
-        call_command("makemigrations", "models_registry", "features", check=True, dry_run=True)
+        call_command("makemigrations", "models_registry", check=True, dry_run=True)
+
+    def test_hold_no_copy_of_a_catalog(self):
+        source = inspect.getsource(import_module("models_registry.migrations.0001_initial"))
+
+        assert source.count("choices=models_registry.families.choices") == 2
+        assert source.count("choices=models_registry.providers.choices") == 2

@@ -73,7 +73,9 @@ class CodeCompletions(Endpoint):
             ]
             | None
         ) = None
-        model_name: Annotated[str, StringConstraints(max_length=50, strip_whitespace=True)] | None = None
+        model_name: (
+            Annotated[str, StringConstraints(max_length=50, strip_whitespace=True)] | None
+        ) = None
         model_endpoint: Annotated[str, StringConstraints(max_length=ENDPOINT_MAX)] | None = None
         model_api_key: Annotated[str, StringConstraints(max_length=2000)] | None = None
         model_identifier: Annotated[str, StringConstraints(max_length=1000)] | None = None
@@ -145,7 +147,7 @@ def _body(
         "id": "id",
         "model": {
             "engine": data.model_provider or "litellm",
-            "name": data.model_name or "",
+            "name": data.model_name or (answer.family if answer else ""),
             "lang": lang,
             "tokens_consumption_metadata": _tokens(answer) if answer and has_text else None,
             "region": settings.GATEWAY_REGION,
