@@ -117,6 +117,7 @@ class RedisReplies:
         """Connect at the first frame."""
         self._outbox: SimpleQueue[tuple[str, UUID, Frame]] = SimpleQueue()
         self._redis = connect()
+        self._expiry_renewed_at: dict[str, float] = {}
         concurrency.start(self._run, name="reply-outbox")
 
     def push(self, web_process: str, record_id: UUID, frame: Frame) -> None:
@@ -144,9 +145,20 @@ class RedisReplies:
                     key = stream_key(web_process)
                     entry = {b"f": frames.pack(_joined(batch))}
                     pipe.xadd(key, entry, maxlen=STREAM_MAX_ENTRIES, approximate=True)
+                    if self._is_expiry_due(key):
+                        pipe.expire(key, STREAM_EXPIRES_S)
                 pipe.execute()
         except redis.RedisError as exc:
             logger.warning("bus.push_failed", extra={"error": type(exc).__name__})
+
+
+    def _is_expiry_due(self, key: str) -> bool:
+        """Test whether the stream's expiry must be renewed: now and then, not for each entry."""
+        now = time.monotonic()
+        if now - self._expiry_renewed_at.get(key, -STREAM_EXPIRES_S) < STREAM_EXPIRES_S / 4:
+            return False
+        self._expiry_renewed_at[key] = now
+        return True
 
 
 def _may_wait(frame: Frame) -> bool:
@@ -209,10 +221,7 @@ class RedisInbox:
                 for record_id, frame in frames.unpack(fields[b"f"]):
                     self._waiters.deliver(record_id, frame)
                 last = entry_id
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.xtrim(self._key, minid=_after(last), approximate=False)
-                pipe.expire(self._key, STREAM_EXPIRES_S)
-                pipe.execute()
+            self._redis.xtrim(self._key, minid=_after(last), approximate=False)
         return last
 
 

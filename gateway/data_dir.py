@@ -14,7 +14,6 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +21,8 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+SECRETS = "secrets.env"
+SIGNING_KEY = "signing_key.pem"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -30,10 +31,10 @@ class DataDirRefused(Exception):
 
 
 def prepare(path: Path) -> None:
-    """Create the directory, or check that it is ours to write.
+    """Create the directory, or check that it is ours to write and that its keys are private.
 
     Raises:
-        DataDirRefused: it is no directory, or this user may not write it.
+        DataDirRefused: this user may not write it, or others may read a key in it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,6 +46,11 @@ def prepare(path: Path) -> None:
             f"The data directory {path} cannot be written ({error.strerror}); give this user the"
             " right to, or set GATEWAY_DATA_DIR to another folder."
         ) from error
+    for file in (path / SECRETS, path / SIGNING_KEY):
+        if file.exists() and file.stat().st_mode & OTHERS:
+            raise DataDirRefused(
+                f"Other users of this machine may read {file}; run: chmod 600 {file}"
+            )
 
 
 def lock(path: Path) -> IO[str]:
@@ -66,22 +72,18 @@ def lock(path: Path) -> IO[str]:
 
 
 def make_secrets(path: Path) -> bool:
-    """Write `secrets.env` unless it is there; say whether it did.
-
-    Raises:
-        DataDirRefused: others may read the one that is there.
-    """
-    return _make(path / "secrets.env", _secrets)
+    """Write `secrets.env` unless it is there; say whether it did."""
+    if (path / SECRETS).exists():
+        return False
+    write_private(path / SECRETS, _secrets())
+    return True
 
 
 def make_signing_key(path: Path) -> Path:
-    """Return the file of the signing key, made now if it is missing.
-
-    Raises:
-        DataDirRefused: others may read the one that is there.
-    """
-    file = path / "signing_key.pem"
-    _make(file, _signing_key)
+    """Return the file of the signing key, made now if it is missing."""
+    file = path / SIGNING_KEY
+    if not file.exists():
+        write_private(file, _signing_key())
     return file
 
 
@@ -95,15 +97,6 @@ def write_private(file: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     draft.replace(file)
-
-
-def _make(file: Path, content: Callable[[], str]) -> bool:
-    if not file.exists():
-        write_private(file, content())
-        return True
-    if file.stat().st_mode & OTHERS:
-        raise DataDirRefused(f"Other users of this machine may read {file}; run: chmod 600 {file}")
-    return False
 
 
 def _secrets() -> str:

@@ -29,8 +29,9 @@ from gateway.errors import (
     InternalError,
     ReplyTimedOut,
     StreamBroken,
+    WorkerLost,
 )
-from gateway.frames import Chunk, End, Frame
+from gateway.frames import Chunk, End, Frame, Lost
 
 if TYPE_CHECKING:
     from gateway.calls import Call
@@ -85,9 +86,8 @@ def _pieces(inference: _Inference) -> Iterator[str]:
         frame = inference.next_frame()
         yield ""
         while isinstance(frame, Chunk):
-            inference.delivered.append(frame.text)
-            yield frame.text
             try:
+                yield inference.deliver(frame.text)
                 frame = inference.next_frame()
             except GatewayError as exc:
                 # The format has no word for "failed": only a cut connection is honest.
@@ -110,7 +110,7 @@ class _Inference:
         self._next_number = 0
         self._failure: GatewayError | None = None
         self._has_ended = False
-        self.delivered: list[str] = []
+        self._delivered: list[str] = []
         self.waiter: Waiter = self._parts.waiters.add(self._row["id"])
         self._parts.writer.submit(OpenJob(row=self._row, then=self._opened))
 
@@ -141,7 +141,23 @@ class _Inference:
             self._failure = exc
             raise
 
+    def deliver(self, text: str) -> str:
+        """Return a piece that may be sent, because it is in the journal.
+
+        Raises:
+            AuditUnavailable: it cannot be written down, so it must not be sent.
+        """
+        try:
+            self._parts.journal.append(self.waiter.record_id, text)
+        except OSError as exc:
+            self._failure = AuditUnavailable()
+            raise self._failure from exc
+        self._delivered.append(text)
+        return text
+
     def _checked(self, frame: Frame) -> Frame:
+        if isinstance(frame, Lost):
+            raise WorkerLost
         if isinstance(frame, Chunk):
             if frame.number != self._next_number:
                 raise self.broken("A piece of the answer was lost on the way.")
@@ -183,6 +199,7 @@ class _Inference:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._parts.waiters.remove(self.waiter)
         if self._has_ended:
+            self._forget()
             return
         self._has_ended = True
         if self._failure is None and kind is not None:
@@ -197,10 +214,21 @@ class _Inference:
         records.close_soon(
             self.waiter.record_id,
             Outcome(
-                state=State.CANCELLED if isinstance(failure, ClientLeft) else State.FAILED,
-                answer="".join(self.delivered) if self.delivered else None,
+                state=_END_STATES.get(type(failure), State.FAILED),
+                answer="".join(self._delivered) if self._delivered else None,
                 total_ms=(time.monotonic() - self._opened_at) * 1000,
                 error_code=failure.code,
                 error_detail=str(failure),
             ),
+            then=self._forget,
         )
+
+    def _forget(self) -> None:
+        if self._delivered:
+            self._parts.journal.forget(self.waiter.record_id)
+
+
+_END_STATES: dict[type[GatewayError], State] = {
+    ClientLeft: State.CANCELLED,
+    WorkerLost: State.INTERRUPTED,
+}

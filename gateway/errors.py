@@ -5,6 +5,7 @@ GatewayError
 ├── QueueUnavailable    the message cannot be published: Redis is away
 ├── ReplyTimedOut       no worker finished within the deadline
 ├── WorkerLost          the worker that had the record died
+├── ProcessLost         the web process that had the request died
 ├── ClientLeft          the client closed its connection; there is nobody to tell
 ├── InternalError       a bug
 └── StreamBroken        raised into the server to cut a stream that must not look complete
@@ -48,6 +49,12 @@ class WorkerLost(GatewayError):
     """The worker process that was serving this call died."""
 
     code = "worker_lost"
+
+
+class ProcessLost(GatewayError):
+    """The web process that was serving this call died."""
+
+    code = "process_lost"
 
 
 class ClientLeft(GatewayError):

@@ -42,7 +42,12 @@ class End:
     retry_after_s: float | None = None
 
 
-Frame = Chunk | End
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """The worker died; never travels, the web process finds it out by itself."""
+
+
+Frame = Chunk | End | Lost
 
 _END_FIELDS = tuple(field.name for field in fields(End))
 
@@ -60,6 +65,8 @@ def unpack(message: bytes) -> list[tuple[UUID, Frame]]:
 def _values(frame: Frame) -> list[Any]:
     if isinstance(frame, Chunk):
         return [frame.number, frame.last, frame.text]
+    if isinstance(frame, Lost):
+        raise TypeError("a lost worker sends no frame")
     return [getattr(frame, name) for name in _END_FIELDS]
 
 

@@ -3,8 +3,8 @@
 Three holes that a queue without acknowledgements leaves, each closed by a look at the database:
 - a message was lost: a record that is still queued is published again;
 - a reply was lost: a record that is closed is told to its waiting request;
-- a process died: the records it held are closed as interrupted, never repeated, since the model may
-  have been asked already.
+- a process died: what it held is closed as interrupted, never repeated, since the model may have
+  been asked already.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from gateway import bus, concurrency, process
+from gateway.audit import journal
 from gateway.audit.models import (
     OPEN_STATES,
     ContentKind,
@@ -36,8 +37,8 @@ from gateway.audit.models import (
     State,
 )
 from gateway.audit.records import Outcome, close_soon
-from gateway.errors import WorkerLost
-from gateway.frames import End
+from gateway.errors import ProcessLost
+from gateway.frames import End, Lost
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def renew_lease(process_id: str, kind: ProcessKind, *, now: datetime) -> None:
         Process.objects.create(
             id=process_id,
             kind=kind,
-            host=platform.node()[:255],
+            host=_host(),
             pid=os.getpid(),
             started_at=now,
             seen_at=now,
@@ -110,11 +111,24 @@ def look_after_waiters(*, now: datetime) -> None:
         return
     found: list[dict[str, Any]] = list(InferenceRecord.objects.filter(pk__in=waiting).values())  # type: ignore[arg-type]  # a TypedDict is a dict
     queued = [row["id"] for row in found if row["state"] == State.QUEUED]
+    _tell_lost([row for row in found if row["state"] == State.RUNNING], now=now)
     closed = {row["id"]: row for row in found if row["state"] not in OPEN_STATES}
     if queued:
         parts.send(queued)
     if closed:
         _tell_again(closed)
+
+
+def _tell_lost(running: list[dict[str, Any]], *, now: datetime) -> None:
+    """Tell the requests whose worker died; each closes its record with what it delivered."""
+    workers = {row["worker_process"] for row in running}
+    expired = now - timedelta(seconds=settings.GATEWAY_LEASE_S)
+    alive = set(
+        Process.objects.filter(pk__in=workers, seen_at__gte=expired).values_list("pk", flat=True)
+    )
+    for row in running:
+        if row["worker_process"] not in alive:
+            process.parts().waiters.deliver(row["id"], Lost())
 
 
 def _tell_again(closed: dict[UUID, dict[str, Any]]) -> None:
@@ -142,25 +156,56 @@ def _tell_again(closed: dict[UUID, dict[str, Any]]) -> None:
 
 
 def reap(*, now: datetime) -> int:
-    """Close the records of processes that died; return how many were found.
+    """Close the records of web processes that died; return how many were found.
 
-    A running record is lost with its worker; a queued one with its web process, since nobody waits
-    for it any more. Past its deadline by a lease, an open record is lost whoever holds it.
+    Their requests are gone, so nobody else will. What a stream delivered stands in the journal of
+    its process, which the machine it ran on has: others leave the record to it for a while. Past
+    its deadline by a lease, an open record is lost whoever holds it.
     """
-    expired = now - timedelta(seconds=settings.GATEWAY_LEASE_S)
-    alive = list(Process.objects.filter(seen_at__gte=expired).values_list("pk", flat=True))
-    lost = InferenceRecord.objects.filter(state__in=OPEN_STATES, opened_at__lt=expired).filter(
-        Q(state=State.RUNNING) & ~Q(worker_process__in=alive)
-        | Q(state=State.QUEUED) & ~Q(web_process__in=alive)
-        | Q(deadline_at__lt=expired)
-    )
-    ids = list(lost.values_list("pk", flat=True)[:REAP_BATCH])
-    for record_id in ids:
-        error = WorkerLost()
+    lease = timedelta(seconds=settings.GATEWAY_LEASE_S)
+    seen = {row.pk: row for row in Process.objects.filter(seen_at__gte=now - 60 * lease)}
+    alive = [pk for pk, row in seen.items() if row.seen_at >= now - lease]
+    is_lost = ~Q(web_process__in=alive) | Q(deadline_at__lt=now - 2 * lease)
+    opened = InferenceRecord.objects.filter(state__in=OPEN_STATES, opened_at__lt=now - lease)
+    lost = list(opened.filter(is_lost).values_list("pk", "web_process")[:REAP_BATCH])
+    by_process: dict[str, list[UUID]] = {}
+    for record_id, web_process in lost:
+        by_process.setdefault(web_process, []).append(record_id)
+    for web_process, record_ids in by_process.items():
+        row = seen.get(web_process)
+        is_elsewhere = row is not None and row.host != _host()
+        if is_elsewhere and row is not None and row.seen_at >= now - 4 * lease:
+            continue
+        _interrupt(web_process, record_ids)
+    _discard_journals(alive)
+    return len(lost)
+
+
+def _interrupt(web_process: str, record_ids: list[UUID]) -> None:
+    texts = journal.delivered(web_process, record_ids)
+    error = ProcessLost()
+    for record_id in record_ids:
         close_soon(
             record_id,
-            Outcome(state=State.INTERRUPTED, error_code=error.code, error_detail=str(error)),
+            Outcome(
+                state=State.INTERRUPTED,
+                answer=texts.get(record_id),
+                error_code=error.code,
+                error_detail=str(error),
+            ),
         )
-    if ids:
-        logger.warning("maintenance.reaped", extra={"records": len(ids)})
-    return len(ids)
+    logger.warning("maintenance.reaped", extra={"records": len(record_ids)})
+
+
+def _discard_journals(alive: list[str]) -> None:
+    """Remove the journals of dead processes that have no open record any more."""
+    dead = journal.owners() - set(alive) - {process.parts().id}
+    if not dead:
+        return
+    opened = InferenceRecord.objects.filter(state__in=OPEN_STATES, web_process__in=dead)
+    for process_id in dead - set(opened.values_list("web_process", flat=True)):
+        journal.discard(process_id)
+
+
+def _host() -> str:
+    return platform.node()[:255]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from gateway.audit.journal import Journal
 from gateway.audit.writer import Writer
 from gateway.bus import Replies, Waiters
 
@@ -22,6 +23,7 @@ class Parts:
 
     id: str
     writer: Writer
+    journal: Journal
     waiters: Waiters
     replies: Replies
     send: Callable[[Sequence[UUID]], None]

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from features import snapshot
 from gateway import bus, concurrency, forwarding, maintenance, process
+from gateway.audit.journal import Journal
 from gateway.audit.models import ProcessKind, State
 from gateway.audit.records import Outcome, close_soon
 from gateway.audit.writer import Writer
@@ -35,6 +36,7 @@ def start_web() -> None:
         process.Parts(
             id=process_id,
             writer=writer,
+            journal=Journal(process_id),
             waiters=waiters,
             replies=LocalReplies(waiters),
             send=sender.send,
@@ -55,6 +57,7 @@ def start_worker() -> None:
         process.Parts(
             id=process_id,
             writer=writer,
+            journal=Journal(process_id),
             waiters=Waiters(),
             replies=RedisReplies(),
             send=lambda _: None,
@@ -74,6 +77,7 @@ def stop() -> None:
         return
     maintenance.stop()
     parts.writer.stop()
+    parts.journal.close()
     process.set_parts(None)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -158,11 +160,7 @@ def run_curl(line):
     if shutil.which("curl"):
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        import json
-
         return json.loads(done.stdout)
-    import shlex
-
     words = shlex.split(line)
     headers = [words[at + 1] for at, word in enumerate(words) if word == "-H"]
     return requests.post(
@@ -226,14 +224,30 @@ class TestFirstStart:
         served = serve()
         served.start()
 
-        listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True).stdout
-        ports = {
-            int(line.split()[3].rsplit(":", 1)[1])
-            for line in listening.splitlines()
-            if any(f"pid={pid}," in line for pid in served.pids)
-        }
+        ports = {port for pid in served.pids for port in listening_ports(pid)}
 
         assert ports == {served.port}
+
+
+def listening_ports(pid):
+    """Return the TCP ports a process listens on: its sockets, looked up in the kernel's table."""
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    sockets = {found[1] for file in files if (found := re.match(r"socket:\[(\d+)\]", link(file)))}
+    tables = (Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    rows = (line.split() for table in tables for line in table.splitlines()[1:])
+    listening = "0A"
+    return {
+        int(row[1].rsplit(":", 1)[1], 16)
+        for row in rows
+        if row[3] == listening and row[9] in sockets
+    }
+
+
+def link(file):
+    try:
+        return os.readlink(file)
+    except FileNotFoundError:  # closed since
+        return ""
 
 
 def log_in(browser, facts):
@@ -405,11 +419,12 @@ class TestRefusal:
         assert error.startswith(f"The data directory {tmp_path}/file/var cannot be written (")
         assert error.count("\n") == 1
 
-    def test_names_keys_that_others_may_read(self, serve):
+    @pytest.mark.parametrize("name", ["secrets.env", "signing_key.pem"])
+    def test_names_keys_that_others_may_read(self, serve, name):
         served = serve()
         served.start()
         served.stop()
-        (served.data_dir / "signing_key.pem").chmod(0o644)
+        (served.data_dir / name).chmod(0o644)
 
         status, error = serve().refusal()
 

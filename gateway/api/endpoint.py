@@ -60,9 +60,7 @@ class Endpoint(APIView):
             return response
         return errors.respond(exc, self.request._request, is_prompt=self.is_prompt)
 
-    def finalize_response(
-        self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the response as it is; DRF would add Vary and Allow."""
         return response
 

@@ -56,6 +56,7 @@ STATUS = {
     "reply_timed_out": 503,
     "reply_lost": 503,
     "worker_lost": 503,
+    "process_lost": 503,
     "client_left": 503,
     "internal_error": 503,
     "stream_broken": 503,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from gateway import process
 from gateway.audit.models import State
-from gateway.audit.store import OUTCOME_COLUMNS, Row, columns
+from gateway.audit.store import BLANK, OUTCOME_COLUMNS, Row
 from gateway.audit.writer import CloseJob, OpenJob
 from gateway.errors import AuditUnavailable
 from gateway.ids import new_id
@@ -132,19 +132,24 @@ def closing(record_id: UUID, outcome: Outcome, *, worker: str | None) -> Row:
     }
 
 
-def close_soon(record_id: UUID, outcome: Outcome) -> None:
-    """Close a record whoever holds it, without waiting; nothing happens if it is closed already."""
+def close_soon(
+    record_id: UUID, outcome: Outcome, *, then: Callable[[], None] = lambda: None
+) -> None:
+    """Close a record whoever holds it, without waiting; nothing happens if it is closed already.
+
+    `then` is called when it is closed, by this or by somebody else.
+    """
     process.parts().writer.submit(
         CloseJob(
             row=closing(record_id, outcome, worker=None),
-            then=lambda _: None,
+            then=lambda _: then(),
             when_late=lambda: None,
         )
     )
 
 
 def _about(call: Call, *, now: datetime, config_version: int) -> dict[str, Any]:
-    """Return what every record says of its call; columns that nothing set yet are None."""
+    """Return what every record says of its call."""
     caller = call.caller
     known: Mapping[str, Any] = {
         "id": new_id(),
@@ -164,21 +169,4 @@ def _about(call: Call, *, now: datetime, config_version: int) -> dict[str, Any]:
         "web_process": process.parts().id,
         "request": None,
     }
-    return {**_BLANK, **known}
-
-
-# Text columns are NOT NULL: what nothing set is empty.
-_BLANK: dict[str, Any] = dict.fromkeys(columns()) | dict.fromkeys(
-    (
-        "group_path",
-        "policy",
-        "model_name",
-        "prompt_version",
-        "prompt_digest",
-        "error_code",
-        "error_detail",
-        "worker_process",
-    ),
-    "",
-)
-_BLANK |= {"are_tokens_estimated": False, "model_calls": 0}
+    return {**BLANK, **known}

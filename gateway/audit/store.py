@@ -25,6 +25,10 @@ Row = dict[str, Any]
 RECORD = InferenceRecord._meta.db_table
 CONTENT = InferenceContent._meta.db_table
 OPEN = "state IN ('queued', 'running')"
+# What a column holds as long as nothing is known: None, or empty where NULL is not allowed.
+BLANK: Row = {
+    str(field.column): field.get_default() for field in InferenceRecord._meta.concrete_fields
+}
 
 # What an outcome may set, apart from the state.
 OUTCOME_COLUMNS = (
@@ -67,11 +71,6 @@ class Claim:
     request: dict[str, Any]
 
 
-def columns() -> tuple[str, ...]:
-    """Return the record's columns in the order of the table."""
-    return tuple(str(field.column) for field in InferenceRecord._meta.concrete_fields)
-
-
 class Store:
     """The statements; one instance belongs to the one thread whose connection it uses."""
 
@@ -100,7 +99,7 @@ class SqliteStore(Store):
     """SQLite: one explicit transaction for each batch."""
 
     def open(self, rows: Sequence[Row]) -> None:
-        names = columns()
+        names = tuple(BLANK)
         marks = ", ".join("?" for _ in names)
         with _sqlite_transaction() as cursor:
             cursor.executemany(
@@ -157,7 +156,7 @@ class PostgresqlStore(Store):
     """PostgreSQL: each batch is one statement, so one round trip and one commit."""
 
     def open(self, rows: Sequence[Row]) -> None:
-        names = columns()
+        names = tuple(BLANK)
         statement = (
             "WITH given AS MATERIALIZED (SELECT * FROM json_to_recordset(%s) AS "  # noqa: S608
             f"given ({_typed(names)}, request text)), "

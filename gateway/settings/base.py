@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import django_stubs_ext
 import environ
+from django.urls import reverse_lazy
 
 django_stubs_ext.monkeypatch()
 
@@ -263,5 +264,50 @@ LOGGING = {
         "urllib3": {"level": "CRITICAL"},
         # One line per inference is ours (`inference.closed`); Celery's would be a second.
         "celery": {"level": "WARNING"},
+    },
+}
+
+
+def _page(title: str, icon: str, app: str, model: str) -> dict[str, object]:
+    """Return a link of the admin's sidebar, shown to those who may view what it leads to."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
+
+
+UNFOLD = {
+    "SITE_TITLE": "Enclave",
+    "SITE_HEADER": "Enclave",
+    "SITE_SUBHEADER": "AI gateway",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": "Control plane",
+                "items": [
+                    _page("Models", "memory", "models_registry", "selfhostedmodel"),
+                    _page("Groups", "account_tree", "features", "group"),
+                    _page("Members", "group", "features", "membership"),
+                    _page("Feature rules", "rule", "features", "featurerule"),
+                    _page("API keys", "key", "features", "apikey"),
+                ],
+            },
+            {
+                "title": "Audit",
+                "items": [_page("Inference records", "receipt_long", "audit", "inferencerecord")],
+            },
+            {
+                "title": "People",
+                "items": [
+                    _page("Users", "person", "auth", "user"),
+                    _page("Roles", "badge", "auth", "group"),
+                ],
+            },
+        ],
     },
 }

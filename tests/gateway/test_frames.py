@@ -1,0 +1,22 @@
+"""Promises of gateway/frames.py."""
+
+import pytest
+
+from gateway.frames import Chunk, End, Lost, pack, unpack
+from gateway.ids import new_id
+
+
+class TestPack:
+    def test_keeps_every_frame_and_whose_it_is(self):
+        first, second = new_id(), new_id()
+        frames = [
+            (first, Chunk(number=0, last=2, text="a\u2028ü\x00")),
+            (second, End(number=1, state="answered", text="x", prompt_tokens=3)),
+            (first, End(state="failed", error_code="backend_auth", backend_status=401)),
+        ]
+
+        assert unpack(pack(frames)) == frames
+
+    def test_refuses_what_only_the_web_process_can_know(self):
+        with pytest.raises(TypeError):
+            pack([(new_id(), Lost())])

@@ -1,0 +1,19 @@
+"""Promises of gateway/ids.py."""
+
+from gateway.ids import new_id
+
+
+class TestNewId:
+    def test_is_a_uuid_of_version_7(self):
+        assert new_id().version == 7
+        assert new_id().variant == "specified in RFC 4122"
+
+    def test_sorts_by_time(self, monkeypatch):
+        monkeypatch.setattr("time.time_ns", lambda: 1_000_000 * 10**6)
+        earlier = new_id()
+        monkeypatch.setattr("time.time_ns", lambda: 1_000_001 * 10**6)
+
+        assert earlier < new_id()
+
+    def test_is_never_given_twice(self):
+        assert len({new_id() for _ in range(10_000)}) == 10_000
