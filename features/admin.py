@@ -25,6 +25,7 @@ from features.policy import Decision
 class FeatureRuleInline(TabularInline):  # type: ignore[misc]  # Unfold has no types
     model = FeatureRule
     extra = 0
+    hide_title = True
     fields = ("feature", "state", "is_locked", "model")
     autocomplete_fields = ("model",)
 

@@ -17,6 +17,8 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 from models_registry.fields import CannotDecrypt, clear_text
 from models_registry.models import SelfHostedModel
 
+USED_BY = '<div><a class="text-primary-600 dark:text-primary-500" href="{}">{}</a></div>'
+
 
 class SelfHostedModelForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs
     """A model's form, with the key as a field that is always empty."""
@@ -107,4 +109,4 @@ class SelfHostedModelAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no t
         """List the rules that name this model; they keep it from being deleted."""
         rules = model.rules.select_related("group").order_by("group__path", "feature")
         links = [(reverse("admin:features_featurerule_change", args=(r.pk,)), r) for r in rules]
-        return format_html_join("", '<div><a href="{}">{}</a></div>', links) or "No rule"
+        return format_html_join("", USED_BY, links) or "No rule"

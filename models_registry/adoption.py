@@ -172,6 +172,8 @@ def _free_name(named: ModelRevision) -> str:
 
 def _check(named: ModelRevision, *, exclude: frozenset[str] = NOT_NAMED) -> None:
     """Raise AdoptionRefused where a form would not take these facts; it repeats none of them."""
+    if "\0" in named.endpoint + named.identifier + named.api_key:
+        raise AdoptionRefused("The call names an unusable model: it holds a NUL character.")
     try:
         named.clean_fields(exclude=exclude)
         named.clean()

@@ -284,6 +284,8 @@ UNFOLD = {
     "SITE_SUBHEADER": "AI gateway",
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
+    # An empty icon: without one, browsers ask for /favicon.ico, which is a route of the API.
+    "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: "data:,"}],
     "SIDEBAR": {
         "show_search": True,
         "navigation": [

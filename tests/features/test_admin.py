@@ -30,6 +30,11 @@ def _no_snapshot():
     snapshot.forget()
 
 
+@pytest.fixture(autouse=True)
+def _static_files(settings, tmp_path):
+    settings.STATIC_ROOT = tmp_path  # WhiteNoise warns of a directory that does not exist
+
+
 @pytest.fixture
 def admin(client, db):
     client.force_login(make_admin())

@@ -31,6 +31,11 @@ def delete_url(model):
     return reverse("admin:models_registry_selfhostedmodel_delete", args=(model.pk,))
 
 
+@pytest.fixture(autouse=True)
+def _static_files(settings, tmp_path):
+    settings.STATIC_ROOT = tmp_path  # WhiteNoise warns of a directory that does not exist
+
+
 @pytest.fixture
 def admin(client, db):
     client.force_login(make_admin())

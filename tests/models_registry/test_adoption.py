@@ -171,6 +171,8 @@ class TestAdopt:
             {"endpoint": "gopher://canary"},
             {"endpoint": "http://169.254.169.254/canary"},
             {"identifier": "canary" * 1000},
+            {"identifier": "can\0ary"},
+            {"api_key": "can\0ary"},
         ],
     )
     def test_refuses_what_a_form_would_refuse_without_repeating_it(self, fact):

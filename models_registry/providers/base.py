@@ -1,0 +1,236 @@
+"""Provider: what every wire format has in common; a subclass fills in its own shapes.
+
+To add a provider: one module with a subclass, one line in `providers/__init__.py`.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+
+from models_registry import egress
+from models_registry.egress import Cancellation, Limits, Reply
+from models_registry.errors import (
+    BackendAuthFailed,
+    BackendFailed,
+    BackendNotFound,
+    BackendRateLimited,
+    BackendRejected,
+    ContextTooLong,
+    MalformedReply,
+    ModelError,
+)
+from models_registry.providers import sse
+from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
+
+ERROR_BODY_MAX_BYTES = 64 * 1024
+ERROR_BODY_WITHIN_S = 2.0
+RETRY_AFTER_MAX_S = 3600.0
+
+# How servers say that a prompt does not fit: vLLM, llama.cpp, TGI, Ollama, OpenAI, Anthropic.
+_TOO_LONG = re.compile(
+    r"context[ _]?(length|size|window)|maximum context|exceed_context|too long|too many tokens"
+    r"|inputs? tokens? .* must be|max_model_len|prompt_too_long|reduce the length",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One HTTP request to a backend; `body` becomes JSON."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+class Provider(ABC):
+    """Speaks one wire format."""
+
+    label: ClassVar[str]
+
+    @abstractmethod
+    def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
+        """Return the request that asks this model this prompt.
+
+        Raises:
+            ModelMisconfigured: the model lacks what the format needs.
+        """
+
+    @abstractmethod
+    def parse_reply(self, reply: Any) -> Completion:
+        """Return the answer in the JSON of a plain reply.
+
+        Raises:
+            LookupError, TypeError: the JSON is not what the format promises.
+        """
+
+    @abstractmethod
+    def parse_event(self, event: sse.Event) -> Delta | None:
+        """Return what an event adds to the answer, or None for nothing.
+
+        Raises:
+            LookupError, TypeError, ValueError: the event is not what the format promises.
+            ModelError: the event says that the answer failed.
+        """
+
+    def is_end(self, event: sse.Event) -> bool:
+        """Test whether this event is the format's end marker."""
+        return event.data == "[DONE]"
+
+    def complete(
+        self,
+        prompt: Prompt,
+        model: ModelConfig,
+        *,
+        limits: Limits,
+        cancellation: Cancellation | None = None,
+        correlation_id: str = "",
+    ) -> Completion:
+        """Return the whole answer.
+
+        Raises:
+            ModelError: there is none.
+        """
+        request = self.build(prompt, model, is_streamed=False)
+        with _send(request, model, limits, cancellation, correlation_id) as reply:
+            _raise_for_status(reply)
+            return self._parse(reply.read())
+
+    def stream(
+        self,
+        prompt: Prompt,
+        model: ModelConfig,
+        *,
+        limits: Limits,
+        cancellation: Cancellation | None = None,
+        correlation_id: str = "",
+    ) -> Iterator[Delta]:
+        """Yield the answer as it comes; returning normally means that it is complete.
+
+        Raises:
+            ModelError: it failed; what was yielded before is only a part.
+        """
+        request = self.build(prompt, model, is_streamed=True)
+        with _send(request, model, limits, cancellation, correlation_id) as reply:
+            _raise_for_status(reply)
+            media = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if media == "application/json":
+                # Some servers answer whole although a stream was asked for.
+                yield _as_delta(self._parse(reply.read()))
+                return
+            yield from self._deltas(reply)
+
+    def _deltas(self, reply: Reply) -> Iterator[Delta]:
+        """Yield the deltas; success is an end marker, or a finish reason and a whole body."""
+        has_finished = False
+        for event in sse.events(reply.chunks()):
+            if self.is_end(event):
+                reply.rest(max_bytes=1024, within_s=0.2)
+                return
+            try:
+                delta = self.parse_event(event)
+            except (LookupError, TypeError, ValueError) as exc:
+                raise MalformedReply("The stream holds an event of unknown shape.") from exc
+            if delta is not None:
+                has_finished = has_finished or delta.finish_reason is not None
+                yield delta
+        if not has_finished:
+            raise MalformedReply("The answer broke off before its end.")
+
+    def _parse(self, body: bytes) -> Completion:
+        try:
+            return self.parse_reply(orjson.loads(body))
+        except (LookupError, TypeError, ValueError) as exc:
+            raise MalformedReply("The answer is not JSON of the promised shape.") from exc
+
+
+def _send(
+    request: Request,
+    model: ModelConfig,
+    limits: Limits,
+    cancellation: Cancellation | None,
+    correlation_id: str,
+) -> Any:
+    headers = {
+        **request.headers,
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
+    if correlation_id and correlation_id.isascii():
+        headers["X-Request-ID"] = correlation_id
+    return egress.exchange(
+        "POST",
+        request.url,
+        headers=headers,
+        body=orjson.dumps(request.body),
+        limits=limits,
+        cancellation=cancellation,
+        ca_bundle=model.ca_bundle,
+        pool_key=str(model.revision_id),
+    )
+
+
+def _as_delta(completion: Completion) -> Delta:
+    return Delta(
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+    )
+
+
+def _raise_for_status(reply: Reply) -> None:
+    """Raise what a status other than 2xx means; the backend's text is read, never repeated."""
+    if reply.status < 300:
+        return
+    text = reply.rest(max_bytes=ERROR_BODY_MAX_BYTES, within_s=ERROR_BODY_WITHIN_S)
+    raise error_for(reply.status, text.decode("utf-8", "replace"), reply.headers)
+
+
+def error_for(status: int, text: str, headers: Mapping[str, str]) -> ModelError:
+    """Return the error that a backend's status and text stand for."""
+    if status in (401, 403):
+        return BackendAuthFailed(
+            f"The model server refused our API key (HTTP {status}). Check the model's key.",
+            status=status,
+        )
+    if status == 429:
+        return BackendRateLimited(
+            "The model server is over its rate limit.",
+            retry_after_s=parse_retry_after(headers.get("Retry-After", ""), now=time.time()),
+        )
+    if status in (400, 413, 422) and _TOO_LONG.search(text):
+        return ContextTooLong("The prompt is too long for the model.", status=status)
+    if status == 404:
+        return BackendNotFound(
+            "The model server knows neither this path nor this model (HTTP 404). Check that the "
+            "endpoint ends in /v1 and that the identifier is one the server lists.",
+            status=status,
+        )
+    if status >= 500:
+        return BackendFailed(f"The model server failed (HTTP {status}).", status=status)
+    return BackendRejected(f"The model server refused the request (HTTP {status}).", status=status)
+
+
+def parse_retry_after(header: str, *, now: float) -> float | None:
+    """Return how long to wait before retrying, in seconds; None where the header says nothing.
+
+    Shape: digits ("120") or an HTTP date. Limits: 0 to 3600.
+    Source: RFC 9110, section 10.2.3.
+    """
+    value = header.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), RETRY_AFTER_MAX_S)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return min(max(moment.timestamp() - now, 0.0), RETRY_AFTER_MAX_S)

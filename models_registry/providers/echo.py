@@ -1,0 +1,73 @@
+"""A model without a backend: it repeats the last line it was given, for first looks and tests."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+from models_registry.egress import Cancellation, Limits
+from models_registry.errors import InferenceCancelled
+from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
+
+REPEAT_MAX = 200
+PAUSE_S = 0.01
+
+
+class Echo:
+    """Answers by itself; opens no connection. Tokens are words."""
+
+    label = "Echo (no backend)"
+
+    def complete(
+        self,
+        prompt: Prompt,
+        model: ModelConfig,
+        *,
+        limits: Limits,
+        cancellation: Cancellation | None = None,
+        correlation_id: str = "",
+    ) -> Completion:
+        """Return the whole answer."""
+        text = _answer(prompt)
+        return Completion(
+            text=text,
+            finish_reason="stop",
+            prompt_tokens=len(_asked(prompt).split()),
+            completion_tokens=len(text.split()),
+        )
+
+    def stream(
+        self,
+        prompt: Prompt,
+        model: ModelConfig,
+        *,
+        limits: Limits,
+        cancellation: Cancellation | None = None,
+        correlation_id: str = "",
+    ) -> Iterator[Delta]:
+        """Yield the answer word by word.
+
+        Raises:
+            InferenceCancelled: `cancellation` was used.
+        """
+        completion = self.complete(prompt, model, limits=limits)
+        for word in re.findall(r"\s*\S+|\s+$", completion.text):
+            if cancellation is not None and cancellation.is_cancelled:
+                raise InferenceCancelled
+            yield Delta(text=word)
+            time.sleep(PAUSE_S)
+        yield Delta(
+            finish_reason="stop",
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+        )
+
+
+def _asked(prompt: Prompt) -> str:
+    return prompt.text if prompt.text is not None else prompt.messages[-1].content
+
+
+def _answer(prompt: Prompt) -> str:
+    lines = [line.strip() for line in _asked(prompt).splitlines() if line.strip()]
+    return f"# echo: {(lines[-1] if lines else 'nothing')[:REPEAT_MAX]}"

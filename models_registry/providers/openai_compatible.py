@@ -1,0 +1,119 @@
+"""OpenAI's wire format, as vLLM, llama.cpp, TGI, Ollama and LM Studio serve it.
+
+Source: gateway-api.md 4.3 and 4.5 (what the reference sends); OpenAI API reference.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from models_registry.errors import BackendFailed, ModelMisconfigured
+from models_registry.providers import sse
+from models_registry.providers.base import Provider, Request
+from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
+
+STOP_MAX = 4
+
+# Routes of the reference's client library that all mean this wire format; the rest is the model.
+ROUTES = frozenset(
+    (
+        "custom_openai",
+        "openai",
+        "hosted_vllm",
+        "litellm_proxy",
+        "lm_studio",
+        "together_ai",
+        "text-completion-openai",
+        "codestral",
+        "mistral",
+        "deepseek",
+        "xai",
+        "groq",
+        "ollama",
+        "ollama_chat",
+        "llamafile",
+        "provider",
+    )
+)
+# Without a key the reference sends this one for custom_openai; some servers insist on any.
+DUMMY_KEY = "dummy_key"
+
+# Models that refuse `max_tokens` and `temperature`.
+_REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
+
+
+class OpenAICompatible(Provider):
+    """Chat by /chat/completions, a prompt's text by /completions."""
+
+    label = "OpenAI-compatible (vLLM, llama.cpp, TGI, Ollama, LM Studio)"
+
+    def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
+        if not model.endpoint:
+            raise ModelMisconfigured("The model has no endpoint.")
+        identifier = served_name(model.identifier) or model.family
+        body: dict[str, Any] = {"model": identifier}
+        if prompt.text is not None:
+            path, body["prompt"] = "completions", prompt.text
+        else:
+            path = "chat/completions"
+            body["messages"] = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        is_reasoning = model.is_reasoning or _REASONING.search(identifier) is not None
+        if prompt.max_tokens is not None:
+            body["max_completion_tokens" if is_reasoning else "max_tokens"] = prompt.max_tokens
+        if prompt.temperature is not None and not is_reasoning:
+            body["temperature"] = prompt.temperature
+        if prompt.stop:
+            body["stop"] = list(prompt.stop[:STOP_MAX])
+        if is_streamed:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return Request(
+            url=f"{model.endpoint}/{path}",
+            headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
+            body=body,
+        )
+
+    def parse_reply(self, reply: Any) -> Completion:
+        choice = reply["choices"][0]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        return Completion(
+            text=_text(text), finish_reason=choice.get("finish_reason"), **_usage(reply)
+        )
+
+    def parse_event(self, event: sse.Event) -> Delta | None:
+        chunk = orjson.loads(event.data)
+        if chunk.get("error"):
+            raise BackendFailed("The model server failed in the middle of its answer.")
+        choices = chunk["choices"]
+        usage = _usage(chunk)
+        if not choices:
+            return Delta(**usage)
+        choice = choices[0]
+        delta = choice.get("delta")
+        text = delta.get("content") if delta is not None else choice.get("text")
+        return Delta(text=_text(text), finish_reason=choice.get("finish_reason"), **usage)
+
+
+def served_name(identifier: str) -> str:
+    """Return the name the backend knows the model by: the identifier without its route."""
+    route, slash, name = identifier.partition("/")
+    return name if slash and route in ROUTES else identifier
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("content is not text")
+    return value
+
+
+def _usage(reply: Any) -> dict[str, Any]:
+    """Return the reported tokens; None for what is not reported."""
+    usage = reply.get("usage") or {}
+    return {
+        name: usage[name] if isinstance(usage.get(name), int) else None
+        for name in ("prompt_tokens", "completion_tokens")
+    }

@@ -1,0 +1,143 @@
+"""A call goes in, a model answers, the pair is on record: in every mode, with a real model too."""
+
+import threading
+
+import pytest
+
+from tests.line.conftest import MODES
+from tests.rig.backend import TEXT
+from tests.rig.processes import wait_until
+
+every_mode = pytest.mark.parametrize("line", MODES, indirect=True)
+
+
+@every_mode
+class TestEveryMode:
+    def test_answers_and_records_the_pair(self, line, ask, backend):
+        answer = ask()
+
+        assert answer.status_code == 200
+        assert answer.json()["choices"][0]["text"] == TEXT
+        (record,) = line.records()
+        content = line.contents(record["id"])
+        assert record["state"] == "answered"
+        assert record["model_calls"] == 1
+        assert content["request"]["inputs"]["prefix"] == "def add(a, b):\n    "
+        assert content["request"]["prompt"]["messages"][-1]["content"] == backend.calls[0].user_message
+        assert content["answer"]["text"] == TEXT
+
+    def test_streams_and_records_what_was_delivered(self, line, ask):
+        answer = ask("slow-10ms", stream=True)
+
+        assert "".join(answer.iter_content(None, decode_unicode=True)) == TEXT
+        (record,) = line.records()
+        assert record["state"] == "answered"
+        assert record["first_token_ms"] < record["total_ms"]
+        assert line.contents(record["id"])["answer"]["text"] == TEXT
+
+    def test_never_mixes_two_requests_up(self, line, ask):
+        wanted = {f"value_{number}" for number in range(40)}
+        got: dict[str, str] = {}
+
+        def send(name: str) -> None:
+            file = {
+                "file_name": "app.py",
+                "content_above_cursor": f"{name} = ",
+                "content_below_cursor": "",
+            }
+            answer = ask("echo", current_file=file, headers=line.gitlab.headers())
+            got[name] = answer.json()["choices"][0]["text"]
+
+        threads = [threading.Thread(target=send, args=(name,)) for name in wanted]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+        assert set(got) == wanted
+        assert all(f"{name} = " in text for name, text in got.items())
+        assert {record["state"] for record in line.records()} == {"answered"}
+        assert len(line.records()) == 40
+
+    def test_a_client_that_leaves_stops_the_model_within_two_seconds(self, line, ask, backend):
+        answer = ask("slow-100ms_tokens-200", stream=True)
+        received = next(answer.iter_content(None, decode_unicode=True))
+
+        answer.close()
+
+        assert backend.wait_for_departure(within_s=3)
+        wait_until(
+            lambda: line.records()[0]["state"] == "cancelled", within_s=5, what="the closed record"
+        )
+        record = line.records()[0]
+        assert record["error_code"] == "client_left"
+        assert line.contents(record["id"])["answer"]["text"].startswith(received)
+
+    def test_a_client_that_leaves_before_the_first_token_does_too(self, line, ask, backend):
+        with pytest.raises(Exception, match=r"(?i)timed? ?out"):
+            raise AssertionError(ask("hang-20", timeout=1).text)
+
+        assert backend.wait_for_departure(within_s=4)
+        wait_until(
+            lambda: line.records()[0]["state"] == "cancelled", within_s=5, what="the closed record"
+        )
+
+
+@every_mode
+class TestLlamaCpp:
+    """A real llama.cpp server with a tiny model whose answers are known."""
+
+    @pytest.fixture
+    def completed(self, line, llama):
+        def send(*, has_native_fim: bool, stream: bool = False):
+            line.switch_on(
+                "code_completions",
+                model=line.add_model(
+                    name="tiny",
+                    family="qwen" if has_native_fim else "general",
+                    endpoint=llama.endpoint,
+                    identifier=llama.model,
+                    api_key=llama.api_key,
+                    has_native_fim=has_native_fim,
+                ),
+            )
+            headers = line.gitlab.headers()
+            body = {
+                "prompt_version": 1,
+                "current_file": {
+                    "file_name": "app.py",
+                    "content_above_cursor": "def add(left, right):\n   ",
+                    "content_below_cursor": "\n",
+                },
+                "stream": stream,
+            }
+            wait_until(
+                lambda: line.query("SELECT number FROM models_registry_configversion"),
+                within_s=5,
+                what="the configuration",
+            )
+            threading.Event().wait(1.5)
+            return line.post("/v2/code/completions", json=body, headers=headers, stream=stream)
+
+        return send
+
+    def test_chats(self, completed):
+        answer = completed(has_native_fim=False)
+
+        text = answer.json()["choices"][0]["text"]
+        assert text.strip() == "Hello this answer comes from a tiny local model"
+
+    def test_streams(self, completed):
+        answer = completed(has_native_fim=False, stream=True)
+
+        text = "".join(answer.iter_content(None, decode_unicode=True))
+        assert text.strip() == "Hello this answer comes from a tiny local model"
+
+    def test_fills_in_the_middle(self, completed, line):
+        answer = completed(has_native_fim=True)
+
+        assert answer.json()["choices"][0]["text"] == " return left plus right"
+        (record,) = line.records()
+        prompt = line.contents(record["id"])["request"]["prompt"]
+        assert prompt["messages"] == []
+        assert prompt["text"].startswith("<|fim_prefix|>def add")
