@@ -25,7 +25,7 @@ from gateway.audit.models import State
 from gateway.audit.records import Outcome
 from gateway.audit.store import Claim
 from gateway.audit.writer import ClaimJob, CloseJob
-from gateway.errors import AuditUnavailable, InternalError
+from gateway.errors import AuditUnavailable, ClientLeft, InternalError
 from gateway.frames import Chunk, End
 from models_registry import revisions
 from models_registry.egress import Cancellation, Limits
@@ -219,9 +219,10 @@ class _Attempt:
 
     def failed(self, error: ModelError) -> Outcome:
         """Return the outcome of an inference that the model did not answer."""
-        state = State.CANCELLED if isinstance(error, InferenceCancelled) else State.FAILED
+        if isinstance(error, InferenceCancelled):
+            return self.ended(State.CANCELLED, error_code=ClientLeft.code)
         return replace(
-            self.ended(state, error_code=error.code),
+            self.ended(State.FAILED, error_code=error.code),
             error_detail=str(error),
             backend_status=error.status,
         )

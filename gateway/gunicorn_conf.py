@@ -7,11 +7,15 @@ preloading: each process opens its own database connection and reply stream afte
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import gevent
 from gunicorn import glogging
+from gunicorn.workers.ggevent import GeventWorker
 
-worker_class = "gevent"
+IDLE_GRACE_S = 1.5  # gunicorn takes up to 1 s to stop accepting
 worker_connections = 12_000
 backlog = 4096
 keepalive = 75  # seconds; also what a client gets to send its headers
@@ -24,6 +28,42 @@ forwarded_allow_ips = "127.0.0.1"
 control_socket_disable = True
 accesslog = None  # one line of our own per request replaces it
 loglevel = "warning"
+
+
+class Worker(GeventWorker):
+    """Gunicorn's worker, which lets streams finish but does not wait for idle connections.
+
+    Gunicorn's own would wait for a client that only keeps its connection as long as for a stream.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Remember which connections wait for their next request, and how long they may."""
+        super().__init__(*args, **kwargs)
+        self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Wait for a request: as long as connections are kept, and hardly when we are stopping."""
+        patience_s = keepalive if self.alive else IDLE_GRACE_S
+        connection = gevent.getcurrent()
+        with gevent.Timeout(patience_s, False) as patience:
+            self._idle[connection] = patience
+            try:
+                yield
+            finally:
+                del self._idle[connection]
+
+    def handle_exit(self, number: int, frame: Any) -> None:
+        """Stop accepting, and soon after end the waits that have not become requests."""
+        super().handle_exit(number, frame)
+        gevent.spawn_later(IDLE_GRACE_S, self._close_idle)
+
+    def _close_idle(self) -> None:
+        for connection, patience in tuple(self._idle.items()):
+            connection.kill(patience, block=False)
+
+
+worker_class = Worker
 
 
 class OneLine(logging.Filter):

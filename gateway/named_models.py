@@ -6,33 +6,28 @@ token or an API key an address is never dialled.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from django.conf import settings
 
 from features import policy
 from features.errors import UnregisteredModel
 from features.snapshot import Snapshot
 from gateway.audit.models import CallerKind
-from gateway.calls import Call
+from gateway.calls import Call, NamedModel
 from models_registry import adoption
 from models_registry.providers.types import ModelConfig
 
 
 def resolve_named(call: Call, config: Snapshot) -> ModelConfig | None:
-    """Return the model that the call names, or None where it may not name one.
+    """Return the model that the call names, or None where it names none or may not.
 
     Raises:
-        UnregisteredModel: the registry does not know it, and unknown models are refused.
+        FeatureError, ModelError: it is not registered, not let in, or disabled.
     """
-    named = call.named_model
-    if named is None or call.caller.kind != CallerKind.INSTANCE:
+    named = _named(call)
+    if named is None:
         return None
-    if call.is_connection_test:
-        return adoption.temporary(
-            family=named.family,
-            endpoint=named.endpoint,
-            identifier=named.identifier,
-            api_key=named.api_key,
-        )
     known = policy.match_named(
         config, endpoint=named.endpoint, identifier=named.identifier, family=named.family
     )
@@ -43,9 +38,20 @@ def resolve_named(call: Call, config: Snapshot) -> ModelConfig | None:
             "GitLab names a model that is not registered in Enclave. Add it under Models, or set "
             "GATEWAY_UNREGISTERED_MODELS=adopt."
         )
-    return adoption.adopt(
-        family=named.family,
-        endpoint=named.endpoint,
-        identifier=named.identifier,
-        api_key=named.api_key,
-    )
+    return adoption.adopt(**asdict(named))
+
+
+def tested_model(call: Call) -> ModelConfig:
+    """Return the model of GitLab's "Test connection", which is registered nowhere.
+
+    Raises:
+        FeatureError, ModelError: the call names none, or one that cannot be.
+    """
+    named = _named(call)
+    if named is None:
+        raise UnregisteredModel("The call names no model to test.")
+    return adoption.temporary(**asdict(named))
+
+
+def _named(call: Call) -> NamedModel | None:
+    return call.named_model if call.caller.kind == CallerKind.INSTANCE else None

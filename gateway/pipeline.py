@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from features import policy, snapshot
-from features.errors import FeatureError, UnregisteredModel
+from features.errors import FeatureError
 from features.policy import Decision
 from features.snapshot import Snapshot
 from gateway import dispatch
 from gateway.audit import records
 from gateway.calls import Answer, Call, Stream
-from gateway.named_models import resolve_named
+from gateway.named_models import resolve_named, tested_model
 from models_registry.errors import ModelError
 from models_registry.providers.types import ModelConfig
 from prompts import budget, library
@@ -105,9 +105,8 @@ def choose_model(call: Call, config: Snapshot, decision: Decision) -> ModelConfi
     Raises:
         FeatureError, ModelError: nothing can serve it, or the named model is not let in.
     """
-    named = resolve_named(call, config) if call.named_model else None
     if call.is_connection_test:
-        if named is None:
-            raise UnregisteredModel("The call names no model to test.")
-        return named
+        return tested_model(call)
+    # A group's own model goes first: what the call names is then not even looked up.
+    named = None if decision.is_group_assignment else resolve_named(call, config)
     return policy.choose_model(config, decision, named=named)

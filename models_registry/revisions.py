@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from django.db import close_old_connections
+
 from models_registry.errors import ModelMisconfigured
-from models_registry.fields import CannotDecrypt
 from models_registry.models import ModelRevision
 from models_registry.providers.types import ModelConfig
 
@@ -21,7 +22,6 @@ def get(revision_id: int) -> ModelConfig:
         return ModelRevision.objects.get(pk=revision_id).as_config()
     except ModelRevision.DoesNotExist:
         raise ModelMisconfigured("The model's revision is gone from the registry.") from None
-    except CannotDecrypt as exc:
-        raise ModelMisconfigured(
-            "The model's API key cannot be decrypted: GATEWAY_ENCRYPTION_KEYS changed."
-        ) from exc
+    finally:
+        # A worker's greenlet asks once and never again: it must not keep a connection.
+        close_old_connections()

@@ -60,6 +60,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"left out: {tests} because {reason}", yellow=True)
 
 
+@pytest.fixture(autouse=True)
+def _forget_configuration() -> Iterator[None]:
+    """Keep no configuration of an earlier test: its rows are rolled back, its ids come again."""
+    yield
+    from features import snapshot
+    from models_registry import adoption, revisions
+
+    snapshot.forget()
+    adoption.forget()
+    revisions.get.cache_clear()
+
+
 # GitLab and models
 
 

@@ -10,6 +10,7 @@ os.environ.pop("REDIS_URL", None)
 
 from gateway.settings.base import *  # noqa: E402
 
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = "test-" + "k" * 60
 ALLOWED_HOSTS = ["*"]
 GATEWAY_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]

@@ -14,10 +14,13 @@ from tests.rig.services import RedisServer
 
 @pytest.fixture(scope="session")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
-    """Enclave with Code Completion allowed to the instance, and no model registered."""
+    """Enclave with Code Completion on and one model, for calls that name none by address."""
     gitlab, backend, redis_server = FakeGitLab(), ScriptedBackend(), need(RedisServer)
     gateway = Gateway(tmp_path_factory.mktemp("contract"), gitlab=gitlab, redis_server=redis_server)
-    gateway.switch_on("code_completions")
+    house = gateway.add_model(
+        name="House model", family="codestral", endpoint=backend.endpoint, identifier="house"
+    )
+    gateway.switch_on("code_completions", model=house)
     yield Replay(gateway, gitlab, backend)
     gateway.stop()
     for part in (redis_server, backend, gitlab):

@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 import sys
+import time
+from http.client import HTTPConnection
 
 import pytest
 
@@ -90,3 +92,28 @@ class TestRunningGunicorn:
 
         wait_until(lambda: "request.malformed" in gateway.log("web"), within_s=5, what="the line")
         assert all(json.loads(line)["event"] for line in gateway.log("web").splitlines())
+
+    def test_does_not_wait_for_a_connection_that_is_only_kept(self, gateway):
+        gateway.get("/monitoring/healthz")
+        assert gateway.session.adapters["http://"].poolmanager.pools.keys()
+
+        started = time.monotonic()
+        gateway.web.terminate()
+        gateway.web.wait(30)
+
+        assert time.monotonic() - started < 8
+
+    def test_answers_on_a_kept_connection(self, gateway):
+        connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        statuses, local_ports = [], set()
+        for _ in range(3):
+            connection.request("GET", "/monitoring/healthz")
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            local_ports.add(connection.sock.getsockname()[1])
+            time.sleep(0.05)
+        connection.close()
+
+        assert statuses == [200, 200, 200]
+        assert len(local_ports) == 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -29,6 +30,7 @@ from tests.rig.services import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30
+CONFIG_VERSION = re.compile(r'"snapshot.loaded","config_version":(\d+)')
 # What a child needs of our environment; the rest of the developer's shell stays out.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START")
 
@@ -67,6 +69,7 @@ class Gateway:
             "GATEWAY_DATA_DIR": str(directory),
             "DATABASE_URL": self.database_url,
             "GATEWAY_GITLAB_URL": gitlab.url,
+            "GATEWAY_SNAPSHOT_POLL_S": "0.1",
             "PYTHONUNBUFFERED": "1",
             **({"REDIS_URL": redis_server.url} if redis_server else {}),
             **(environment or {}),
@@ -161,11 +164,13 @@ class Gateway:
         process.wait(10)
 
     def stop(self) -> None:
-        """End everything."""
+        """End everything, as a service manager would."""
         self.session.close()
-        for process in (self.web, self.worker):
-            if process is not None:
-                end(process)
+        running = [process for process in (self.web, self.worker) if process is not None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            end(process)
 
     # Requests
 
@@ -209,6 +214,17 @@ class Gateway:
             "    FeatureRule.objects.filter(group=None, feature=feature).delete()\n"
             f"    FeatureRule(feature=feature, model_id={model!r}).save()\n"
         )
+        self.wait_for_configuration()
+        self.wait_for_configuration()
+
+    def wait_for_configuration(self) -> None:
+        """Wait until the web process works with what was configured last."""
+        version = self.query("SELECT number FROM models_registry_configversion")[0]["number"]
+        wait_until(
+            lambda: f'"config_version":{version}}}' in self.log("web"),
+            within_s=10,
+            what="the configuration in the web process",
+        )
 
     def add_model(self, **fields: Any) -> int:
         """Register a model and return its id; the fields are those of SelfHostedModel."""
@@ -219,6 +235,15 @@ class Gateway:
                 "model.save()\n"
                 "print(model.pk)"
             )
+        )
+
+    def wait_for_configuration(self) -> None:
+        """Return once the web process serves with the configuration as it stands now."""
+        (row,) = self.query("SELECT number FROM models_registry_configversion")
+        wait_until(
+            lambda: row["number"] in map(int, CONFIG_VERSION.findall(self.log("web"))),
+            within_s=5,
+            what=f"configuration {row['number']}",
         )
 
     # What it left behind
