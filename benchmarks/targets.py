@@ -172,7 +172,6 @@ class Enclave(Target):
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/"),
             "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "DJANGO_SETTINGS_MODULE": "gateway.settings.development",
             "GATEWAY_DATA_DIR": str(self.directory),
             "SECRET_KEY": base64.b64encode(os.urandom(48)).decode(),

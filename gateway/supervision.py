@@ -205,6 +205,10 @@ def find_port_trouble(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
+    except OverflowError:
+        return (
+            f"There is no port {port}; choose one from 1 to 65535, for example: make run PORT=5052"
+        )
     except OSError as error:
         reason = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror
         return (

@@ -59,10 +59,17 @@ class ConfigurationQuerySet(models.QuerySet[Any]):
             return super().bulk_create(objs, *args, **kwargs)
 
 
+_Manager = models.Manager.from_queryset(ConfigurationQuerySet)
+
+
+class ConfigurationManager(_Manager):  # type: ignore[type-arg]  # made at run time
+    """The manager of configuration rows."""
+
+
 class Configuration(models.Model):
     """A row that an administrator decides; changing it raises the version."""
 
-    objects = ConfigurationQuerySet.as_manager()
+    objects = ConfigurationManager()
 
     class Meta:
         abstract = True

@@ -83,6 +83,15 @@ class Served:
         self.process.stdout.close()
         return status
 
+    def kill(self):
+        """Leave nothing of it, whatever a test did."""
+        if self.process is not None and self.process.poll() is None:
+            pids = self.pids
+            self.process.kill()
+            self.wait()
+            for pid in filter(is_alive, pids):
+                os.kill(pid, signal.SIGKILL)
+
     def refusal(self):
         """Run a start that cannot succeed; return status and what was written to stderr."""
         done = subprocess.run(
@@ -139,13 +148,16 @@ def serve(tmp_path, with_redis):
 
     yield make
     for served in made:
-        if served.process is not None and served.process.poll() is None:
-            pids = served.pids
-            served.process.kill()
-            served.wait()
-            for pid in pids:
-                if is_alive(pid):
-                    os.kill(pid, signal.SIGKILL)
+        served.kill()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, with_redis):
+    """A first start that tests only look at."""
+    served = Served(tmp_path_factory.mktemp("running") / "var", programs=with_redis)
+    served.start()
+    yield served
+    served.kill()
 
 
 def is_alive(pid):
@@ -172,61 +184,57 @@ def run_curl(line):
 
 
 class TestFirstStart:
-    @pytest.mark.parametrize("path", ["with_redis", "without_redis"])
-    def test_prints_a_curl_line_that_gets_a_real_answer(self, serve, path, request):
-        served = serve(programs=request.getfixturevalue(path))
+    def test_prints_a_curl_line_that_gets_a_real_answer(self, running):
+        answer = run_curl(running.curl_line)
+
+        assert answer["choices"][0]["text"]
+
+    def test_gets_a_real_answer_where_there_is_no_redis(self, serve, without_redis):
+        served = serve(programs=without_redis)
         served.start()
 
         answer = run_curl(served.curl_line)
 
         assert answer["choices"][0]["text"]
-        assert ("No Redis found" in served.printed) is (path == "without_redis")
+        assert "No Redis found: the web process calls the models itself." in served.printed
+        assert not any("celery" in command_of(pid) for pid in served.pids)
 
-    def test_prints_what_stands_in_a_private_file(self, serve):
-        served = serve()
-        served.start()
-
-        facts = served.facts
-        file = served.data_dir / "first-run.env"
+    def test_prints_what_stands_in_a_private_file(self, running):
+        facts = running.facts
+        file = running.data_dir / "first-run.env"
         assert list(facts) == ["ADMIN_URL", "ADMIN_USER", "ADMIN_PASSWORD", "API_KEY"]
-        assert facts["ADMIN_URL"] == f"{served.url}/admin/"
-        assert all(value in served.printed for value in facts.values())
+        assert facts["ADMIN_URL"] == f"{running.url}/admin/"
+        assert all(value in running.printed for value in facts.values())
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert stat.S_IMODE(served.data_dir.stat().st_mode) == 0o700
+        assert stat.S_IMODE(running.data_dir.stat().st_mode) == 0o700
 
-    def test_lets_the_administrator_open_the_record_of_that_answer(self, serve):
-        served = serve()
-        served.start()
-        run_curl(served.curl_line)
+    def test_lets_the_administrator_open_the_record_of_that_answer(self, running):
+        run_curl(running.curl_line)
 
         with requests.Session() as browser:
             browser.trust_env = False
-            log_in(browser, served.facts)
-            records = browser.get(f"{served.url}/admin/audit/inferencerecord/", timeout=30)
+            log_in(browser, running.facts)
+            records = browser.get(f"{running.url}/admin/audit/inferencerecord/", timeout=30)
             links = re.findall(r'href="(/admin/audit/inferencerecord/[^"?]+/)', records.text)
-            record = browser.get(f"{served.url}{links[0]}", timeout=30)
+            record = browser.get(f"{running.url}{links[0]}", timeout=30)
 
         assert records.status_code == 200
         assert record.status_code == 200
         assert "code_completions" in record.text
 
-    def test_leaves_nothing_that_others_may_read(self, serve):
-        served = serve()
-        served.start()
+    def test_leaves_nothing_that_others_may_read(self, running):
 
         open_files = [
-            path.name for path in served.data_dir.rglob("*") if path.lstat().st_mode & 0o077
+            path.name for path in running.data_dir.rglob("*") if path.lstat().st_mode & 0o077
         ]
 
         assert open_files == []
 
-    def test_opens_no_port_but_its_own(self, serve):
-        served = serve()
-        served.start()
+    def test_opens_no_port_but_its_own(self, running):
 
-        ports = {port for pid in served.pids for port in listening_ports(pid)}
+        ports = {port for pid in running.pids for port in listening_ports(pid)}
 
-        assert ports == {served.port}
+        assert ports == {running.port}
 
 
 def listening_ports(pid):
@@ -387,24 +395,17 @@ def command_of(pid):
 
 
 class TestRefusal:
-    def test_names_a_busy_port(self, serve):
-        served = serve()
-        served.start()
-        other = serve(data_dir=served.data_dir.with_name("other"), port=served.port)
-
-        status, error = other.refusal()
+    def test_names_a_busy_port(self, serve, running):
+        status, error = serve(port=running.port).refusal()
 
         assert status == 1
         assert error == (
-            f"Port {served.port} on 127.0.0.1 cannot be used (another program uses it); choose"
-            f" another one, for example: make run PORT={served.port + 1}\n"
+            f"Port {running.port} on 127.0.0.1 cannot be used (another program uses it); choose"
+            f" another one, for example: make run PORT={running.port + 1}\n"
         )
 
-    def test_names_a_data_directory_that_is_in_use(self, serve):
-        served = serve()
-        served.start()
-
-        status, error = serve().refusal()
+    def test_names_a_data_directory_that_is_in_use(self, serve, running):
+        status, error = serve(data_dir=running.data_dir).refusal()
 
         assert status == 1
         assert error.startswith("Enclave already runs with the data directory ")
@@ -420,13 +421,11 @@ class TestRefusal:
         assert error.count("\n") == 1
 
     @pytest.mark.parametrize("name", ["secrets.env", "signing_key.pem"])
-    def test_names_keys_that_others_may_read(self, serve, name):
-        served = serve()
-        served.start()
-        served.stop()
-        (served.data_dir / name).chmod(0o644)
+    def test_names_keys_that_others_may_read(self, serve, tmp_path, name):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o644)
 
-        status, error = serve().refusal()
+        status, error = serve(data_dir=tmp_path).refusal()
 
         assert status == 1
         assert "run: chmod 600 " in error

@@ -30,7 +30,11 @@ def tables() -> str:
 def _recorded_rows(slug: str, listed: dict[str, Any]) -> list[str]:
     known = recordings()
     return [
-        _row(name, _said(as_recorded(known[name])), _said(expected(name, known[name])))
+        _row(
+            name,
+            _said(as_recorded(known[name]), {}),
+            _said(expected(name, known[name]), entry["ours"]),
+        )
         for name, entry in listed["recordings"].items()
         if entry["because"] == slug
     ]
@@ -39,7 +43,7 @@ def _recorded_rows(slug: str, listed: dict[str, Any]) -> list[str]:
 def _fixture_rows(slug: str, listed: dict[str, Any]) -> list[str]:
     known = fixtures()
     return [
-        _row(name, f"{known[name]['expect']['status']} is expected", _said(entry["ours"]))
+        _row(name, f"{known[name]['expect']['status']} is expected", _said(entry["ours"], {}))
         for name, entry in listed["fixtures"].items()
         if entry["because"] == slug
     ]
@@ -49,27 +53,27 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _said(answer: dict[str, Any]) -> str:
+def _said(answer: dict[str, Any], ours: dict[str, Any]) -> str:
     """Return an answer in a few words: status, body, end, and calls of the model."""
     words = [str(answer["status"])]
     if "code" in answer:
         words[0] += f" `{answer['code']}`"
-    elif answer["status"] != 200 and (text := answer.get("text") or json.dumps(answer["json"])):
-        words[0] += f" `{text}`"
+    elif answer["status"] != 200:
+        words[0] += f" `{answer.get('text') or json.dumps(answer.get('json'))}`"
     if answer.get("end", "clean") != "clean":
         words.append("cut off")
-    if answer.get("calls", 1) != 1:
-        words.append("no call of the model" if not answer["calls"] else f"{answer['calls']} calls")
-    words += _sent(answer.get("first", {}))
-    return ", ".join(words)
+    if answer.get("calls", 1) > 1:
+        words.append(f"{answer['calls']} calls of the model")
+    return ", ".join([*words, *_sent(answer.get("first", {}), ours)])
 
 
-def _sent(first: dict[str, Any]) -> list[str]:
+def _sent(first: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Return what is worth telling of the call of the model."""
     words = []
-    if "user" in first and "None" in first["user"]:
-        words.append("the text `None` for an empty suffix")
-    if first.get("authorization") == "Bearer dummy_key":
-        words.append("an invented key")
+    if "user" in ours or "None" in first.get("user", ""):
+        words.append(f"sends `{json.dumps(first['user'])}`")
+    for name, value in ours.get("body", {}).items():
+        words.append(f"without `{name}`" if value is None else f"`{name}` `{json.dumps(value)}`")
     return words
 
 

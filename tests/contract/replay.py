@@ -118,24 +118,59 @@ def as_recorded(recording: Recording, **places: str) -> dict[str, Any]:
 def expected(name: str, recording: Recording, **places: str) -> dict[str, Any]:
     """Return what Enclave is to answer: as the reference, except for what `differences` says.
 
-    Shape of a difference's `ours`: any of `status`, `headers`, `text`, `end`, `calls` and
-    `first_call` replaces what was recorded; `json` is a whole answer; `code` stands for an answer
-    whose words are free and whose stable code is this.
+    Shape of a difference's `ours`, every key optional:
+        like: the name of a recording whose answer and call take the place of this one's.
+        engine, name: what the answer says of the model.
+        status, headers, text, end, json: the answer.
+        code: instead of a text, for an error whose words are free and whose stable code is this.
+        calls: how often the model is asked.
+        authorization, body, user: how; None takes a parameter out of the body.
     """
-    ours = dict(differences()["recordings"].get(name, {}).get("ours", {}))
-    answer = as_recorded(recording, **places)
+    ours = differences()["recordings"].get(name, {}).get("ours", {})
+    return {**_answer(ours, name, recording, places), **_calls(ours, name, recording, places)}
+
+
+def _model_of(ours: dict[str, Any], name: str, recording: Recording) -> Recording:
+    if "like" not in ours:
+        return recording
+    text = json.dumps(recordings()[ours["like"]]).replace(f"key-{ours['like']}", f"key-{name}")
+    like: Recording = json.loads(text)
+    like["response"]["json"]["model"] |= {
+        part: ours[part] for part in ("engine", "name") if part in ours
+    }
+    return like
+
+
+def _answer(
+    ours: dict[str, Any], name: str, recording: Recording, places: dict[str, str]
+) -> dict[str, Any]:
+    answer = as_recorded(_model_of(ours, name, recording), **places)
+    for key in ("calls", "first"):
+        answer.pop(key, None)
     if "json" in ours or "code" in ours:
         answer["headers"] = {"content-type": JSON}
-    if "json" in ours:
-        answer["text"] = masked(compact(ours.pop("json")))
+        answer["text"] = masked(compact(ours.get("json")))
+        answer["end"] = "clean"
+    answer["headers"] = {**answer["headers"], **ours.get("headers", {})}
+    answer |= {key: ours[key] for key in ("status", "text", "end") if key in ours}
     if "code" in ours:
         del answer["text"]
-    answer.get("first", {}).update(spelled_out(ours.pop("first_call", {}), **places))
-    answer["headers"] = {**answer["headers"], **ours.pop("headers", {})}
-    answer |= ours
-    if not answer["calls"]:
-        answer.pop("first", None)
+        answer["code"] = ours["code"]
     return answer
+
+
+def _calls(
+    ours: dict[str, Any], name: str, recording: Recording, places: dict[str, str]
+) -> dict[str, Any]:
+    recorded = as_recorded(_model_of(ours, name, recording), **places)
+    count = ours.get("calls", recorded["calls"])
+    if not count:
+        return {"calls": 0}
+    first = recorded["first"]
+    body = {**first["body"], **ours.get("body", {})}
+    first["body"] = {key: value for key, value in body.items() if value is not None}
+    first |= {key: ours[key] for key in ("authorization", "user") if key in ours}
+    return {"calls": count, "first": first}
 
 
 def call_as_seen(call: Call, *, with_user: bool) -> dict[str, Any]:

@@ -265,6 +265,9 @@ class TestFindPortTrouble:
             f" choose another one, for example: make run PORT={port + 1}"
         )
 
+    def test_knows_how_many_ports_there_are(self):
+        assert find_port_trouble("127.0.0.1", 70_000).startswith("There is no port 70000;")
+
     def test_names_an_address_that_is_not_ours(self):
         assert "192.0.2.1" in find_port_trouble("192.0.2.1", 5052)
 

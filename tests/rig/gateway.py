@@ -23,8 +23,13 @@ from uuid import UUID
 import redis
 import requests
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
-from tests.rig.gitlab import FakeGitLab
+from tests.rig.gitlab import FakeGitLab, rsa_key
 from tests.rig.processes import DidNotStart, accepts, end, free_port, send_to_family, wait_until
 from tests.rig.services import RedisServer
 
@@ -60,12 +65,18 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self.encryption_key = Fernet.generate_key().decode()
         self.secret_key = "rig-secret-" + os.urandom(24).hex()
+        self.signing_key_file = directory / "signing_key.pem"
+        self.signing_key_file.write_bytes(
+            rsa_key("enclave").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        self.signing_key_file.chmod(0o600)
         self.database_url = database_url or f"sqlite:///{directory / 'enclave.sqlite3'}"
         self.environment = {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "DJANGO_SETTINGS_MODULE": "gateway.settings.development",
             "SECRET_KEY": self.secret_key,
             "GATEWAY_ENCRYPTION_KEYS": self.encryption_key,
+            "GATEWAY_SIGNING_KEY_FILE": str(self.signing_key_file),
             "GATEWAY_DATA_DIR": str(directory),
             "DATABASE_URL": self.database_url,
             "GATEWAY_GITLAB_URL": gitlab.url,
