@@ -1,7 +1,8 @@
-"""The catalog of GitLab Duo features that Enclave serves.
+"""The catalog of GitLab Duo features that Enclave serves, and of the prompts they use.
 
-To add a feature, add one entry to FEATURES and `prompts/definitions/<slug>/default.yml`.
-Source: gateway-api.md 1.2, 1.3 and gitlab-client.md 2.2 (GitLab 17.1 to 19.x).
+To add a feature, add one entry to FEATURES, one to PROMPTS for each prompt it uses, and
+`prompts/definitions/<prompt slug>/default.yml`.
+Source: gateway-api.md 1.2, 1.3, 7.3 and gitlab-client.md 2.2 (GitLab 17.1 to 19.x).
 """
 
 from __future__ import annotations
@@ -13,31 +14,77 @@ from features.errors import UnknownFeature
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feature:
-    """A GitLab Duo feature.
+    """A GitLab Duo feature, by the slug of GitLab's feature setting.
 
-    `unit_primitives`: one of them must be among the token's scopes.
+    `parent` is the feature whose rules hold where none of its own is set at a level.
     `needs_rule` is False for what is allowed to the instance before anything is configured.
     """
 
     slug: str
     label: str
-    unit_primitives: tuple[str, ...]
+    parent: str | None = None
     needs_rule: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptEntry:
+    """A prompt: its id on GitLab's wire, the folder of its definitions, and whose it is.
+
+    `unit_primitives`: one of them must be among the token's scopes.
+    """
+
+    wire_id: str
+    slug: str
+    feature: str
+    unit_primitives: tuple[str, ...]
 
 
 FEATURES = {
     feature.slug: feature
     for feature in (
+        Feature(slug="code_completions", label="Code Completion"),
+        Feature(slug="code_generations", label="Code Generation"),
+        Feature(slug="duo_chat", label="General Chat"),
+        Feature(slug="duo_chat_explain_code", label="Code Explanation", parent="duo_chat"),
+        Feature(slug="duo_chat_write_tests", label="Test Generation", parent="duo_chat"),
+        Feature(slug="duo_chat_refactor_code", label="Refactor Code", parent="duo_chat"),
+        Feature(slug="duo_chat_fix_code", label="Fix Code", parent="duo_chat"),
+        Feature(slug="duo_chat_troubleshoot_job", label="Root Cause Analysis", parent="duo_chat"),
         Feature(
+            slug="duo_chat_explain_vulnerability",
+            label="Vulnerability Explanation",
+            parent="duo_chat",
+        ),
+        Feature(slug="duo_chat_summarize_comments", label="Discussion Summary", parent="duo_chat"),
+        Feature(slug="generate_commit_message", label="Merge Commit Message Generation"),
+        Feature(slug="summarize_new_merge_request", label="Merge Request Summary"),
+        Feature(slug="summarize_review", label="Code Review Summary"),
+        Feature(slug="review_merge_request", label="Code Review"),
+        Feature(slug="resolve_vulnerability", label="Vulnerability Resolution"),
+        Feature(slug="glab_ask_git_command", label="GitLab Duo for CLI"),
+        Feature(slug="generate_description", label="Issue Description Generation"),
+        Feature(slug="measure_comment_temperature", label="Comment Temperature"),
+        Feature(slug="feature_discovery_search", label="Feature Discovery"),
+        Feature(slug="duo_agent_platform", label="Agent Platform, HTTP Prompts"),
+        Feature(slug="embeddings_code", label="Code Embeddings"),
+        Feature(slug="model_configuration", label="Test connection", needs_rule=False),
+    )
+}
+
+PROMPTS = {
+    prompt.wire_id: prompt
+    for prompt in (
+        PromptEntry(
+            wire_id="code_suggestions/completions",
             slug="code_completions",
-            label="Code Completion",
+            feature="code_completions",
             unit_primitives=("complete_code",),
         ),
-        Feature(
+        PromptEntry(
+            wire_id="model_configuration/check",
             slug="model_configuration",
-            label="Test connection",
+            feature="model_configuration",
             unit_primitives=("complete_code",),
-            needs_rule=False,
         ),
     )
 }

@@ -3,7 +3,8 @@
 `explain` goes down the ladder from the instance over a group's ancestors to the group. It answers
 the request path and the administrator's question "why?" alike, so the explanation cannot lie.
 
-- Nothing configured is off.
+- Nothing configured is off. Where a level says nothing about a feature of chat, what it says about
+  chat holds.
 - A rule overrides what stands above it, until a locked rule. Below a locked rule the state can only
   go from on to off, and a model that the locked rule names stays.
 - `inherit` keeps the state, and may still name a model or be locked.
@@ -199,10 +200,10 @@ def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
     """Return the walk from the instance down to a group, or to the instance alone."""
     lineage = () if group_id is None else snapshot.groups[group_id].lineage
     walk = _Walk(group_id=group_id, depth=len(lineage))
-    rule = snapshot.rules.get((None, feature))
+    rule = _rule(snapshot, None, feature)
     walk.enter(INSTANCE, rule, is_instance=True, rule_text=_as_text(snapshot, rule))
     for ancestor_id in lineage:
-        rule = snapshot.rules.get((ancestor_id, feature))
+        rule = _rule(snapshot, ancestor_id, feature)
         walk.enter(
             f"group '{snapshot.groups[ancestor_id].path}'",
             rule,
@@ -210,6 +211,15 @@ def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
             rule_text=_as_text(snapshot, rule),
         )
     return walk
+
+
+def _rule(snapshot: Snapshot, level: int | None, feature: str) -> Rule | None:
+    """Return what a level says about a feature, or about the feature it belongs to."""
+    rule = snapshot.rules.get((level, feature))
+    parent = get_feature(feature).parent
+    if rule is None and parent is not None:
+        return snapshot.rules.get((level, parent))
+    return rule
 
 
 def _as_text(snapshot: Snapshot, rule: Rule | None) -> str:

@@ -151,7 +151,6 @@ class RedisReplies:
         except redis.RedisError as exc:
             logger.warning("bus.push_failed", extra={"error": type(exc).__name__})
 
-
     def _is_expiry_due(self, key: str) -> bool:
         """Test whether the stream's expiry must be renewed: now and then, not for each entry."""
         now = time.monotonic()

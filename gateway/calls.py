@@ -43,12 +43,13 @@ class NamedModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One question to a model.
+    """One question to a model: `prompt` is the slug of the prompt that puts it.
 
     `has_left` tells whether the client closed its connection; asked at least once a second.
     """
 
     feature: str
+    prompt: str
     endpoint: str
     caller: Caller
     inputs: Mapping[str, str]

@@ -1,6 +1,6 @@
 """System checks of our own. They read settings and files, never the database.
 
-    gateway.E001  a feature has no prompt
+    gateway.E001  a prompt of the catalog has no definition
     gateway.E002  a prompt definition is malformed
     gateway.E003  a limit is not a positive number
     gateway.E004  the field-encryption key is missing or malformed
@@ -20,7 +20,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from features.catalog import FEATURES
+from features.catalog import PROMPTS
 from models_registry import egress
 from models_registry.families import FAMILIES
 from prompts import library
@@ -43,12 +43,12 @@ LIMITS = (
 
 @register
 def prompts_exist(**_: Any) -> list[CheckMessage]:
-    """Check that every feature has a prompt for every family that can chat."""
+    """Check that every prompt of the catalog is there for every family."""
     found: list[CheckMessage] = []
-    for feature in FEATURES:
+    for prompt in PROMPTS.values():
         for family in FAMILIES:
             try:
-                library.get_definition(feature, family)
+                library.get_definition(prompt.slug, family)
             except PromptNotFound as exc:
                 found.append(Error(str(exc), id="gateway.E001"))
             except InvalidPrompt as exc:

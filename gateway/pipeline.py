@@ -72,7 +72,7 @@ def prepare(call: Call) -> Prepared:
         decision=decision,
         model=model,
         rendered=library.render(
-            feature=call.feature,
+            feature=call.prompt,
             family=model.family,
             inputs=inputs,
             has_native_fim=model.has_native_fim,

@@ -197,6 +197,8 @@ class Supervisor:
 
 def find_port_trouble(host: str, port: int) -> str:
     """Return why nothing could listen on this address, as one sentence; empty if it could."""
+    if not 0 < port < 65_536:
+        return f"There is no port {port}; choose one from 1 to 65535."
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -205,10 +207,6 @@ def find_port_trouble(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
-    except OverflowError:
-        return (
-            f"There is no port {port}; choose one from 1 to 65535, for example: make run PORT=5052"
-        )
     except OSError as error:
         reason = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror
         return (

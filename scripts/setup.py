@@ -121,7 +121,7 @@ def is_current(venv: Path, what: str, *, wanted: str) -> bool:
 def runs(venv: Path) -> bool:
     """Test whether the interpreter behind `.venv` is still there, with its pip."""
     try:
-        command = [venv / "bin" / "python", "-c", "import pip"]
+        command = [str(venv / "bin" / "python"), "-c", "import pip"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
@@ -160,7 +160,7 @@ def install(venv: Path, what: str, *, root: Path, say: Callable[[str], None]) ->
     locks, log = LOCKS[what], venv / "setup.log"
     total = count(locks, root=root)
     say(f"Installing {total} packages from {' and '.join(locks)} …")
-    command = [venv / "bin" / "python", "-m", "pip", "install", "--require-hashes"]
+    command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--require-hashes"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     for lock in locks:
         command += ["-r", str(root / lock)]

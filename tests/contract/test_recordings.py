@@ -1,6 +1,5 @@
 """What the reference answered is what Enclave answers, to the byte, or the difference is listed."""
 
-import json
 import re
 
 import pytest
@@ -11,6 +10,8 @@ from tests.rig.backend import TEXT
 RECORDINGS = recordings()
 # A client that leaves is no exchange that ends; it has a test of its own below.
 LEAVES = "up-disconnect-stream"
+# What the reference serves and we do not; a new name here needs a very good reason.
+REFUSED = {"auth-tok-no_aud"}
 
 
 class TestRecordings:
@@ -65,8 +66,7 @@ class TestDifferences:
 
         assert expected(name, recording) != as_recorded(recording)
 
-    def test_never_hide_a_success_of_the_reference(self):
-        """A recorded 2xx may be served better, but not refused, except where listed by name."""
+    def test_refuse_nothing_that_the_reference_serves(self):
         refused = {
             name
             for name, entry in differences()["recordings"].items()
@@ -75,7 +75,4 @@ class TestDifferences:
             and entry["ours"].get("status", 200) != 200
         }
 
-        assert refused == set(json.loads(REFUSED))
-
-
-REFUSED = "[]"
+        assert refused == REFUSED

@@ -80,7 +80,7 @@ class TestApiKey:
 @pytest.mark.django_db
 class TestMigrations:
     def test_do_not_change_when_a_feature_is_added(self, monkeypatch):
-        new = Feature(slug="new", label="New", unit_primitives=("new",))
+        new = Feature(slug="new", label="New")
         monkeypatch.setitem(catalog.FEATURES, "new", new)
 
         call_command("makemigrations", "features", check=True, dry_run=True)

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import policy
+from features import snapshot as current
 from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned, UnknownFeature
 from features.policy import Step
 from features.snapshot import GroupEntry, ModelEntry, Rule, Snapshot
 from models_registry.adoption import Address
 from models_registry.providers.types import ModelConfig
+from tests.factories import make_rule
 
 FEATURE = "code_completions"
 TREE = {1: ("a",), 2: ("a", "b"), 3: ("a", "b", "c"), 4: ("x",), 5: ("x", "y")}
@@ -474,3 +476,21 @@ class TestChooseModel:
     def test_refuses_a_model_that_cannot_serve(self, model, reason):
         with pytest.raises(NoActiveModel, match=reason):
             self.choose({None: rule("on", model=model)})
+
+
+@pytest.mark.django_db
+class TestParentFeatures:
+    def test_a_chat_feature_without_a_rule_follows_chat(self):
+        make_rule(feature="duo_chat")
+
+        decision = policy.explain(current.refresh(), feature="duo_chat_explain_code", group_ids=())
+
+        assert decision.is_allowed
+
+    def test_its_own_rule_goes_first(self):
+        make_rule(feature="duo_chat")
+        make_rule(feature="duo_chat_explain_code", state="off")
+
+        decision = policy.explain(current.refresh(), feature="duo_chat_explain_code", group_ids=())
+
+        assert not decision.is_allowed

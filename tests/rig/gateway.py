@@ -226,16 +226,6 @@ class Gateway:
             f"    FeatureRule(feature=feature, model_id={model!r}).save()\n"
         )
         self.wait_for_configuration()
-        self.wait_for_configuration()
-
-    def wait_for_configuration(self) -> None:
-        """Wait until the web process works with what was configured last."""
-        version = self.query("SELECT number FROM models_registry_configversion")[0]["number"]
-        wait_until(
-            lambda: f'"config_version":{version}}}' in self.log("web"),
-            within_s=10,
-            what="the configuration in the web process",
-        )
 
     def add_model(self, **fields: Any) -> int:
         """Register a model and return its id; the fields are those of SelfHostedModel."""

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from features.catalog import get_feature
+from features.catalog import PROMPTS
 from gateway import pipeline
 from gateway.api import departure, wire
 from gateway.api.endpoint import Endpoint, correlation_id, get_caller
@@ -22,9 +22,6 @@ from gateway.calls import Call
 from prompts.errors import PromptNotFound
 
 CONNECTION_TEST = "model_configuration/check"
-
-# Prompt id on the wire -> feature in the catalog.
-FEATURES = {CONNECTION_TEST: "model_configuration"}
 
 
 class Prompts(Endpoint):
@@ -41,15 +38,16 @@ class Prompts(Endpoint):
     def post(self, request: Request, prompt_id: str) -> HttpResponseBase:
         """Read the wire format, ask the pipeline, write the wire format."""
         data = wire.read(request._request, self.Input)
-        if prompt_id not in FEATURES:
+        prompt = PROMPTS.get(prompt_id)
+        if prompt is None:
             raise PromptNotFound(f"There is no prompt '{prompt_id}'.")
-        feature = get_feature(FEATURES[prompt_id])
         caller = get_caller(request)
-        if not caller.can(feature.unit_primitives):
+        if not caller.can(prompt.unit_primitives):
             raise Forbidden(f"Unauthorized to access '{prompt_id}'")
         is_test = prompt_id == CONNECTION_TEST
         call = Call(
-            feature=feature.slug,
+            feature=prompt.feature,
+            prompt=prompt.slug,
             endpoint=request.path,
             caller=caller,
             inputs={},

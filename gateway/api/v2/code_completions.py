@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from rest_framework.request import Request
 
 from features import languages
+from features.catalog import PROMPTS
 from gateway import pipeline
 from gateway.api import departure, wire
 from gateway.api.endpoint import Endpoint, correlation_id, get_caller
@@ -23,8 +24,7 @@ from gateway.api.responses import json_response, text_stream
 from gateway.audit import records
 from gateway.calls import Answer, Call, NamedModel
 
-FEATURE = "code_completions"
-UNIT_PRIMITIVES = ("complete_code",)
+PROMPT = PROMPTS["code_suggestions/completions"]
 
 # Providers through which GitLab names a self-hosted model; the others are the vendor's own models,
 # and what serves those is for policy to say.
@@ -98,12 +98,13 @@ class CodeCompletions(Endpoint):
         """Read the wire format, ask the pipeline, write the wire format."""
         data = wire.read(request._request, self.Input)
         caller = get_caller(request)
-        if not caller.can(UNIT_PRIMITIVES):
+        if not caller.can(PROMPT.unit_primitives):
             raise Forbidden("Unauthorized to access code completions")
         file = data.current_file
         language = languages.detect(file.file_name, file.language_identifier)
         call = Call(
-            feature=FEATURE,
+            feature=PROMPT.feature,
+            prompt=PROMPT.slug,
             endpoint=request.path,
             caller=caller,
             inputs={

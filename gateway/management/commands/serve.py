@@ -14,7 +14,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management import call_command
@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
     help = __doc__
     # The checks want keys, which the first start has yet to make: they run in `serve`.
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the address and the size."""
@@ -216,11 +216,13 @@ def worker(environment: Mapping[str, str]) -> Program:
 
 def web(environment: Mapping[str, str], *, host: str, port: int, workers: int) -> Program:
     """Return the web server; its other settings stand in gateway/gunicorn_conf.py."""
-    arguments = ("-c", "python:gateway.gunicorn_conf", "--bind", f"{bracketed(host)}:{port}")
-    arguments += ("--workers", str(workers), "gateway.wsgi:application")
     return Program(
         name="web process",
-        command=(sys.executable, "-m", "gunicorn", *arguments),
+        command=(
+            *(sys.executable, "-m", "gunicorn", "-c", "python:gateway.gunicorn_conf"),
+            *("--bind", f"{bracketed(host)}:{port}", "--workers", str(workers)),
+            "gateway.wsgi:application",
+        ),
         environment=environment,
         directory=settings.BASE_DIR,
         drain_s=DRAIN_S,
