@@ -22,7 +22,8 @@ import redis
 from django.conf import settings
 
 from gateway import concurrency, frames
-from gateway.frames import Chunk, Frame
+from gateway.errors import GatewayError
+from gateway.frames import Broken, Chunk, Frame
 
 logger = logging.getLogger(__name__)
 
@@ -30,30 +31,35 @@ STREAM_MAX_ENTRIES = 100_000
 STREAM_EXPIRES_S = 120
 READ_BLOCK_MS = 1_000
 RECONNECT_AFTER_S = 0.2
+# How often each waiting request is asked what is wrong, in particular whether its client left.
+LOOK_EVERY_S = 0.5
 CANCEL_CHANNEL = "enclave:cancel"
 
 
 class Waiter:
-    """A request that waits for the frames of its record."""
+    """A request that waits for the frames of its record.
 
-    def __init__(self, record_id: UUID) -> None:
+    `fault` is asked now and then what is wrong by now, so that the wait itself needs no timer.
+    """
+
+    __slots__ = ("_frames", "active_at", "fault", "is_committed", "opened_at", "record_id")
+
+    def __init__(self, record_id: UUID, fault: Callable[[float], GatewayError | None]) -> None:
         """Wait for this record's frames."""
         self.record_id = record_id
-        self.opened_at = time.monotonic()
+        self.fault = fault
+        self.opened_at = self.active_at = time.monotonic()
         self.is_committed = False
-        self.next_number = 0
         self._frames: SimpleQueue[Frame] = SimpleQueue()
 
     def put(self, frame: Frame) -> None:
         """Hand over a frame; never blocks."""
+        self.active_at = time.monotonic()
         self._frames.put(frame)
 
-    def get(self, *, timeout_s: float) -> Frame | None:
-        """Return the next frame, or None after the time is up."""
-        try:
-            return self._frames.get(timeout=max(timeout_s, 0.0))
-        except Empty:
-            return None
+    def get(self) -> Frame:
+        """Return the next frame; a fault arrives as a `Broken` one."""
+        return self._frames.get()
 
 
 class Waiters:
@@ -62,10 +68,11 @@ class Waiters:
     def __init__(self) -> None:
         """Begin with none."""
         self._by_id: dict[UUID, Waiter] = {}
+        self._is_stopped = False
 
-    def add(self, record_id: UUID) -> Waiter:
+    def add(self, record_id: UUID, fault: Callable[[float], GatewayError | None]) -> Waiter:
         """Return a new waiter for the record."""
-        waiter = self._by_id[record_id] = Waiter(record_id)
+        waiter = self._by_id[record_id] = Waiter(record_id, fault)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
@@ -78,10 +85,28 @@ class Waiters:
         if waiter is not None:
             waiter.put(frame)
 
-    def older_than(self, age_s: float) -> list[Waiter]:
-        """Return those that wait for longer than this; the usual answer is none."""
-        before = time.monotonic() - age_s
-        return [w for w in list(self._by_id.values()) if w.opened_at < before]
+    def silent_for(self, seconds: float) -> list[Waiter]:
+        """Return those that heard nothing for this long; the usual answer is none."""
+        before = time.monotonic() - seconds
+        return [w for w in list(self._by_id.values()) if w.active_at < before]
+
+    def look(self) -> None:
+        """Tell each request what is wrong with its wait: its client left, its time is up."""
+        now = time.monotonic()
+        for waiter in list(self._by_id.values()):
+            error = waiter.fault(now)
+            if error is not None:
+                waiter.put(Broken(error=error))
+
+    def watch(self) -> None:
+        """Look after all of them until `stop`: one timer, however many requests wait."""
+        while not self._is_stopped:
+            time.sleep(LOOK_EVERY_S)
+            self.look()
+
+    def stop(self) -> None:
+        """End `watch`."""
+        self._is_stopped = True
 
     def __len__(self) -> int:
         return len(self._by_id)

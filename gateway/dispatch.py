@@ -1,8 +1,7 @@
 """The web process's half of the line: open the record, wake a worker, wait for the answer.
 
 A request waits on one queue, whatever happens to it: the writer's failure, the worker's frames, the
-maintenance's findings all arrive there. While it waits it looks once a second whether its client
-is still there.
+maintenance's findings, and that its client left all arrive there. So it waits without a timer.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from gateway.audit import records
 from gateway.audit.models import State
 from gateway.audit.records import Outcome
 from gateway.audit.writer import OpenJob
-from gateway.bus import Waiter
+from gateway.bus import LOOK_EVERY_S, Waiter
 from gateway.calls import Answer, Stream
 from gateway.errors import (
     AuditUnavailable,
@@ -31,7 +30,7 @@ from gateway.errors import (
     StreamBroken,
     WorkerLost,
 )
-from gateway.frames import Chunk, End, Frame, Lost
+from gateway.frames import Broken, Chunk, End, Frame
 
 if TYPE_CHECKING:
     from gateway.calls import Call
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_FOR_CLIENT_EVERY_S = 1.0
 # The worker keeps the deadline; the web process gives its "timed out" a moment to arrive.
 GRACE_S = 0.5
 
@@ -107,11 +105,13 @@ class _Inference:
         self._row = records.opening(call, prepared)
         self._opened_at = time.monotonic()
         self._deadline_at = self._opened_at + call.deadline_s + GRACE_S
+        # The look at it comes up to LOOK_EVERY_S late.
+        self._commit_by = self._opened_at + settings.GATEWAY_AUDIT_TIMEOUT_S - LOOK_EVERY_S
         self._next_number = 0
         self._failure: GatewayError | None = None
         self._has_ended = False
         self._delivered: list[str] = []
-        self.waiter: Waiter = self._parts.waiters.add(self._row["id"])
+        self.waiter: Waiter = self._parts.waiters.add(self._row["id"], self._fault)
         self._parts.writer.submit(OpenJob(row=self._row, then=self._opened))
 
     def __enter__(self) -> _Inference:
@@ -136,7 +136,7 @@ class _Inference:
             GatewayError: it ended otherwise.
         """
         try:
-            return self._checked(self._wait())
+            return self._checked(self.waiter.get())
         except GatewayError as exc:
             self._failure = exc
             raise
@@ -156,8 +156,8 @@ class _Inference:
         return text
 
     def _checked(self, frame: Frame) -> Frame:
-        if isinstance(frame, Lost):
-            raise WorkerLost
+        if isinstance(frame, Broken):
+            raise frame.error
         if isinstance(frame, Chunk):
             if frame.number != self._next_number:
                 raise self.broken("A piece of the answer was lost on the way.")
@@ -175,22 +175,13 @@ class _Inference:
             retry_after_s=frame.retry_after_s,
         )
 
-    def _wait(self) -> Frame:
-        while True:
-            now = time.monotonic()
-            if now >= self._deadline_at:
-                raise ReplyTimedOut
-            limit_at = min(now + LOOK_FOR_CLIENT_EVERY_S, self._deadline_at)
-            if not self.waiter.is_committed:
-                commit_by = self._opened_at + settings.GATEWAY_AUDIT_TIMEOUT_S
-                if now >= commit_by:
-                    raise AuditUnavailable
-                limit_at = min(limit_at, commit_by)
-            frame = self.waiter.get(timeout_s=limit_at - now)
-            if frame is not None:
-                return frame
-            if self._call.has_left():
-                raise ClientLeft
+    def _fault(self, now: float) -> GatewayError | None:
+        """Return why this wait must end now, if it must."""
+        if now >= self._deadline_at:
+            return ReplyTimedOut()
+        if not self.waiter.is_committed and now >= self._commit_by:
+            return AuditUnavailable()
+        return ClientLeft() if self._call.has_left() else None
 
     def broken(self, detail: str) -> InferenceFailed:
         """Return the error for an answer that cannot be trusted."""

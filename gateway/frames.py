@@ -12,6 +12,8 @@ from uuid import UUID
 
 import orjson
 
+from gateway.errors import GatewayError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
@@ -43,11 +45,13 @@ class End:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lost:
-    """The worker died; never travels, the web process finds it out by itself."""
+class Broken:
+    """The wait is over for a reason of the web process's own; never travels."""
+
+    error: GatewayError
 
 
-Frame = Chunk | End | Lost
+Frame = Chunk | End | Broken
 
 _END_FIELDS = tuple(field.name for field in fields(End))
 
@@ -65,8 +69,8 @@ def unpack(message: bytes) -> list[tuple[UUID, Frame]]:
 def _values(frame: Frame) -> list[Any]:
     if isinstance(frame, Chunk):
         return [frame.number, frame.last, frame.text]
-    if isinstance(frame, Lost):
-        raise TypeError("a lost worker sends no frame")
+    if isinstance(frame, Broken):
+        raise TypeError("what broke in the web process is no worker's to send")
     return [getattr(frame, name) for name in _END_FIELDS]
 
 

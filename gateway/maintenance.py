@@ -37,13 +37,13 @@ from gateway.audit.models import (
     State,
 )
 from gateway.audit.records import Outcome, close_soon
-from gateway.errors import ProcessLost
-from gateway.frames import End, Lost
+from gateway.errors import ProcessLost, WorkerLost
+from gateway.frames import Broken, End
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
-# A request this old may be waiting for a message or a reply that was lost.
+# A request that heard nothing for so long may be waiting for what was lost.
 SUSPICIOUS_AFTER_S = 2.0
 REAP_BATCH = 500
 
@@ -104,9 +104,9 @@ def renew_lease(process_id: str, kind: ProcessKind, *, now: datetime) -> None:
 
 
 def look_after_waiters(*, now: datetime) -> None:
-    """Help the requests that wait for long: one SELECT for all of them, none in the usual case."""
+    """Help the requests that hear nothing: one SELECT for all of them, none in the usual case."""
     parts = process.parts()
-    waiting = [w.record_id for w in parts.waiters.older_than(SUSPICIOUS_AFTER_S) if w.is_committed]
+    waiting = [w.record_id for w in parts.waiters.silent_for(SUSPICIOUS_AFTER_S) if w.is_committed]
     if not waiting:
         return
     found: list[dict[str, Any]] = list(InferenceRecord.objects.filter(pk__in=waiting).values())  # type: ignore[arg-type]  # a TypedDict is a dict
@@ -128,7 +128,7 @@ def _tell_lost(running: list[dict[str, Any]], *, now: datetime) -> None:
     )
     for row in running:
         if row["worker_process"] not in alive:
-            process.parts().waiters.deliver(row["id"], Lost())
+            process.parts().waiters.deliver(row["id"], Broken(error=WorkerLost()))
 
 
 def _tell_again(closed: dict[UUID, dict[str, Any]]) -> None:

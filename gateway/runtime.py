@@ -43,6 +43,7 @@ def start_web() -> None:
             cancel=cancel,
         )
     )
+    concurrency.start(waiters.watch, name="waiters")
     snapshot.start_polling()
     maintenance.start(process_id, ProcessKind.WEB)
     logger.info("process.started", extra={"kind": "web", "mode": _mode()})
@@ -76,6 +77,7 @@ def stop() -> None:
     except process.NotStarted:
         return
     maintenance.stop()
+    parts.waiters.stop()
     parts.writer.stop()
     parts.journal.close()
     process.set_parts(None)

@@ -93,10 +93,15 @@ IPV4_IN_IPV6 = tuple(
     for network in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "::/96")
 )
 
+IPV6_LOOPBACK = ipaddress.IPv6Address("::1")
+
 NETLOC = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 HOST_NAME = re.compile(r"(?!.{254})(?:(?!-)[a-z0-9_-]{1,63}(?<!-)\.)*(?!-)[a-z0-9_-]{1,63}(?<!-)")
 DIGITS = re.compile(r"[0-9]{1,18}")
 ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+
+# What http.client and urllib3 raise when the other side is gone or does not speak HTTP.
+FAULTS = (OSError, HTTPError, http.client.HTTPException, ValueError)
 
 # OpenSSL's X509_V_ERR_… numbers, in words.
 CERTIFICATE_FAULTS = {
@@ -154,7 +159,7 @@ class _Policy:
 
 def _carried(address: Address) -> tuple[Address, ...]:
     """Return the address itself, or the IPv4 addresses that an IPv6 transition form carries."""
-    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback:
+    if isinstance(address, ipaddress.IPv4Address) or address == IPV6_LOOPBACK:
         return (address,)
     if address.teredo:
         return address.teredo
@@ -419,6 +424,7 @@ class _Clock:
     def shorten(self, within_s: float) -> None:
         """Bring everything that is still to come under one short limit."""
         self._whole = self._within(within_s, BackendTimedOut, "The rest did not come within {} s.")
+        self._first_byte = self._whole
 
 
 # The connection
@@ -547,19 +553,12 @@ class _Connection(HTTPConnection):
             wire = self.wire or self._dial(clock)
             wire.clock = clock
             response = self._converse(wire, request)
-        except OSError as exc:
+        except BaseException as exc:
             cancellation.aim(None)
             self.hang_up()
-            clock.check_cancelled()
-            raise BackendUnreachable("The server hung up without an answer.") from exc
-        except (HTTPError, http.client.HTTPException, ValueError) as exc:
-            cancellation.aim(None)
-            self.hang_up()
-            clock.check_cancelled()
-            raise MalformedReply("The server's answer is not HTTP.") from exc
-        except BaseException:
-            cancellation.aim(None)
-            self.hang_up()
+            if isinstance(exc, FAULTS):
+                clock.check_cancelled()
+                raise _no_answer(exc) from exc
             raise
         clock.head_bytes = None
         return response
@@ -744,6 +743,12 @@ def _tls_context(bundle_file: str, ca_bundle: str) -> ssl.SSLContext:
     return context
 
 
+def _no_answer(exc: Exception) -> ModelError:
+    if isinstance(exc, OSError):
+        return BackendUnreachable("The server hung up without an answer.")
+    return MalformedReply("The server's answer is not HTTP.")
+
+
 def _unreachable(exc: OSError) -> BackendUnreachable:
     if isinstance(exc, ConnectionRefusedError):
         return BackendUnreachable("The server refused the connection. Is it running on this port?")
@@ -899,7 +904,7 @@ class Reply:
     def _next(self) -> bytes:
         try:
             data: bytes = self._response.read1(READ_BYTES, decode_content=False)
-        except (HTTPError, http.client.HTTPException, OSError, ValueError) as exc:
+        except FAULTS as exc:
             self._clock.check_cancelled()
             raise MalformedReply("The answer broke off before its end.") from exc
         if not data:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -175,9 +174,3 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     opened.close()
     assert not problems, f"The page's scripts failed: {problems}"
-
-
-@pytest.fixture(scope="session")
-def rig_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for what lives as long as the session."""
-    return tmp_path_factory.mktemp("rig")

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from tests.rig.gateway import INHERITED, ROOT
-from tests.rig.processes import accepts, family_of, free_port, wait_until
+from tests.rig.processes import family_of, free_port, wait_until
 from tests.rig.services import find_redis
 
 START_S = 60
@@ -98,6 +98,13 @@ class Served:
             self.command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60
         )
         return done.returncode, done.stderr
+
+    def answers(self):
+        """Test whether the web process is up."""
+        try:
+            return requests.get(f"{self.url}/monitoring/healthz", timeout=5).ok
+        except requests.ConnectionError:
+            return False
 
     def manage(self, code):
         """Run Python with the product's models, on the same data."""
@@ -373,7 +380,7 @@ class TestSupervision:
         os.kill(web, signal.SIGKILL)
 
         wait_until(lambda: "starting it again" in served.printed, within_s=10, what="the notice")
-        wait_until(lambda: accepts(served.port), within_s=20, what="the web process")
+        wait_until(served.answers, within_s=20, what="the web process")
         assert run_curl(served.curl_line)["choices"]
 
     def test_starts_the_worker_again(self, serve):

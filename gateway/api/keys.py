@@ -23,6 +23,7 @@ from django.conf import settings
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from gateway import concurrency
 from models_registry import egress
 from models_registry.errors import ModelError
 
@@ -33,10 +34,12 @@ KEYS_MAX = 100
 RSA_BITS_MIN = 2048
 # Before the first success there is nothing to serve from: ask again sooner.
 FIRST_RETRY_S = 2.0
+# After this share of GATEWAY_JWKS_STALE_S keys are renewed: every hour of a day.
+RENEW_SHARE = 1 / 24
 
 
 class NoKeys(Exception):
-    """No provider's keys could be fetched yet."""
+    """No provider's keys could be fetched, or not for too long."""
 
 
 @dataclass(slots=True)
@@ -53,10 +56,13 @@ class Provider:
         """Test whether to fetch: nothing yet, too old, or an unknown key after the cool-down."""
         if self.tried_at is None:
             return True
-        if self.fetched_at is None:
-            return now - self.tried_at >= FIRST_RETRY_S
-        is_old = now - self.fetched_at >= settings.GATEWAY_JWKS_STALE_S / 24
-        return (is_unknown or is_old) and now - self.tried_at >= settings.GATEWAY_JWKS_REFETCH_S
+        has_keys = self.fetched_at is not None
+        pause_s = settings.GATEWAY_JWKS_REFETCH_S if has_keys or not is_unknown else FIRST_RETRY_S
+        if now - self.tried_at < pause_s:
+            return False
+        renew_s = RENEW_SHARE * settings.GATEWAY_JWKS_STALE_S
+        is_old = self.fetched_at is None or now - self.fetched_at >= renew_s
+        return is_unknown or is_old
 
     def usable_keys(self, now: float) -> dict[str, RSAPublicKey]:
         """Return the keys, unless GitLab was silent for longer than GATEWAY_JWKS_STALE_S."""
@@ -64,16 +70,36 @@ class Provider:
             return {}
         return self.keys
 
-    def fetch(self, now: float) -> None:
+    def fetch_if_due(self) -> None:
+        """Fetch for a request that needs the answer, or wait for the fetch that is under way."""
+        with self.lock:
+            if self.is_due(is_unknown=True, now=time.monotonic()):
+                self._fetch()
+
+    def renew_beside(self) -> None:
+        """Fetch beside the requests where the keys get old: a known key waits for nobody."""
+        is_due = self.is_due(is_unknown=False, now=time.monotonic())
+        if is_due and self.lock.acquire(blocking=False):
+            concurrency.start(self._renew, name="oidc-renewal")
+
+    def _renew(self) -> None:
+        try:
+            self._fetch()
+        finally:
+            self.lock.release()
+
+    def _fetch(self) -> None:
         """Replace the keys by what the provider serves; keep the last good ones if it fails."""
-        self.tried_at = now
         try:
             self.keys = _keys(self.url)
-            self.fetched_at = now
+            self.fetched_at = time.monotonic()
         except (ModelError, ValueError) as exc:
             logger.warning(
                 "oidc.fetch_failed", extra={"error": type(exc).__name__, "reason": str(exc)}
             )
+        finally:
+            # The end, not the start: those who waited for this fetch must not repeat it.
+            self.tried_at = time.monotonic()
 
 
 class KeySets:
@@ -87,15 +113,19 @@ class KeySets:
         """Return the keys that may have signed a token: the one named, or all if it names none.
 
         Raises:
-            NoKeys: nothing was fetched yet, so nothing can be said about the token.
+            NoKeys: nothing was fetched for too long, so nothing can be said about the token.
         """
         found = self._find(kid)
-        if not found:
-            self._refresh(is_unknown=True)
+        if found:
+            for provider in self._providers:
+                provider.renew_beside()
+            return found
+        for provider in self._providers:
+            provider.fetch_if_due()
             found = self._find(kid)
-        else:
-            self._refresh(is_unknown=False)
-        if not found and not any(provider.keys for provider in self._providers):
+            if found and kid is not None:
+                return found
+        if not self._find(None):
             raise NoKeys
         return found
 
@@ -105,22 +135,6 @@ class KeySets:
         if kid is None:
             return list(keys.values())
         return [keys[kid]] if kid in keys else []
-
-    def _refresh(self, *, is_unknown: bool) -> None:
-        for provider in self._providers:
-            now = time.monotonic()
-            if provider.is_due(is_unknown=is_unknown, now=now):
-                self._fetch_once(provider, now, is_unknown=is_unknown)
-
-    def _fetch_once(self, provider: Provider, now: float, *, is_unknown: bool) -> None:
-        """Fetch in one request at a time; the others wait only if they need the answer."""
-        if not provider.lock.acquire(blocking=is_unknown):
-            return
-        try:
-            if provider.is_due(is_unknown=is_unknown, now=time.monotonic()):
-                provider.fetch(now)
-        finally:
-            provider.lock.release()
 
 
 def _keys(base_url: str) -> dict[str, RSAPublicKey]:
@@ -145,7 +159,7 @@ def _keys(base_url: str) -> dict[str, RSAPublicKey]:
     keys: dict[str, RSAPublicKey] = {}
     for entry in listed:
         key = _rsa_key(entry)
-        if key is not None and keys.setdefault(entry["kid"], key) is not key:
+        if key is not None and keys.setdefault(entry["kid"], key) != key:
             raise ValueError("the key set names two keys alike")
     if not keys:
         raise ValueError("the key set holds no RSA signing key")

@@ -6,11 +6,13 @@ Source: gateway-api.md 2.2 and 2.6; gitlab-client.md 4.1, 4.4.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from django.conf import settings
 from jwt.exceptions import ExpiredSignatureError, InvalidAudienceError, PyJWTError
 
@@ -76,24 +78,26 @@ def issue_user_token(caller: Caller) -> tuple[str, int]:
     return jwt.encode(claims, keys.signing_key(), algorithm=ALGORITHM), expires_at
 
 
-def _candidates(kid: object) -> list[Any]:
-    """Return the public keys to try, ours among them: our own tokens name no key."""
-    own: list[Any] = []
-    with suppress(keys.NoSigningKey):
-        own.append(keys.signing_key().public_key())
+def _candidates(kid: object) -> Iterator[RSAPublicKey]:
+    """Yield the public keys to try: ours first where the token names none, as our own tokens do.
+
+    Raises:
+        BadToken: there is no key to try.
+    """
     if kid is not None and not isinstance(kid, str):
         raise BadToken("the token names no valid key")
+    if kid is None:
+        with suppress(keys.NoSigningKey):
+            yield keys.signing_key().public_key()
     try:
-        return [*keys.provider_keys().candidates(kid), *own]
+        yield from keys.provider_keys().candidates(kid)
     except keys.NoKeys:
-        if own:
-            return own
         raise BadToken(
-            "no signing keys: GitLab's OIDC discovery was never reached (GATEWAY_GITLAB_URL)"
+            "no signing keys: GitLab's OIDC discovery cannot be reached (GATEWAY_GITLAB_URL)"
         ) from None
 
 
-def _claims(token: str, candidates: list[Any]) -> dict[str, Any]:
+def _claims(token: str, candidates: Iterator[RSAPublicKey]) -> dict[str, Any]:
     reason: Exception | None = None
     for key in candidates:
         try:

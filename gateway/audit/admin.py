@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.decorators import display
+from unfold.views import ChangeList
 
-from gateway.audit import access
-from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord, Process
+from gateway.audit import access, details, filters
+from gateway.audit.escapes import visible, visible_html
+from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord, Process, State
 from gateway.audit.paging import BoundedPaginator
 
 # The frame is a page of its own, for text that users and models wrote: nothing in it runs or loads.
 FRAME_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'self'; sandbox"
+# What the frame shows of one text; a larger one would hold up everything else in the process.
+SHOWN_MAX = 500_000
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     """Nobody adds, changes or deletes, whatever their rights."""
+
+    actions = None
+    fieldsets = ()
 
     def has_add_permission(self, request: HttpRequest, *_: object) -> bool:
         return False
@@ -38,133 +51,122 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
         return False
 
 
+class Records(ChangeList):  # type: ignore[misc]  # Unfold has no types
+    """A list that does not announce how many records there are beside those it shows."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Fetch the page; the only count is the paginator's."""
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
 @admin.register(InferenceRecord)
 class InferenceRecordAdmin(ReadOnlyAdmin):
     list_display = (
-        "opened_at",
+        "opened",
         "outcome",
-        "feature",
-        "model_name",
-        "group_path",
+        "cause",
+        "feature_asked",
+        "model_used",
+        "group",
         "caller",
-        "duration",
-        "tokens",
-        "error_code",
+        "total",
     )
-    list_display_links = ("opened_at",)
     list_filter = (
         ("opened_at", RangeDateTimeFilter),
         ("state", ChoicesDropdownFilter),
-        "is_streamed",
+        filters.CauseFilter,
+        filters.FeatureFilter,
+        ("caller_kind", ChoicesDropdownFilter),
+        filters.CallerFilter,
+        filters.GroupFilter,
+        filters.ModelFilter,
     )
     list_filter_submit = True
     list_per_page = 50
+    list_max_show_all = 50
     search_fields = ("=correlation_id", "=id")
-    search_help_text = "A record's id or the caller's correlation id, exactly."
-    ordering = ("-id",)
+    search_help_text = "Record id or correlation id"
+    ordering = ("-opened_at",)
     paginator = BoundedPaginator
     show_full_result_count = False
-    fieldsets = (
-        (None, {"fields": ("conversation",)}),
-        (
-            "Outcome",
-            {"fields": ("outcome", "error_code", "error_detail", "backend_status", "model_calls")},
-        ),
-        (
-            "Who",
-            {
-                "fields": (
-                    "caller_kind",
-                    "instance_id",
-                    "user_id",
-                    "global_user_id",
-                    "api_key_name",
-                    "group_path",
-                    "policy",
-                )
-            },
-        ),
-        (
-            "What",
-            {
-                "fields": (
-                    "feature",
-                    "endpoint",
-                    "is_streamed",
-                    "model_name",
-                    "revision_id",
-                    "prompt_version",
-                    "prompt_digest",
-                    "config_version",
-                )
-            },
-        ),
-        (
-            "When",
-            {
-                "fields": (
-                    "opened_at",
-                    "claimed_at",
-                    "closed_at",
-                    "queue_ms",
-                    "first_token_ms",
-                    "total_ms",
-                    "prompt_tokens",
-                    "completion_tokens",
-                    "are_tokens_estimated",
-                )
-            },
-        ),
-        ("Where", {"fields": ("id", "correlation_id", "web_process", "worker_process")}),
-    )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: object = None) -> tuple[str, ...]:
-        return tuple(name for _, options in self.fieldsets for name in options["fields"])
+    class Media:
+        css = {"all": ("audit/record.css",)}
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **_: object) -> type[ChangeList]:
+        return Records
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow what the filters send: a pattern typed into the URL could keep a database busy."""
+        return lookup in ("state__exact", "caller_kind__exact")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[InferenceRecord], search_term: str
     ) -> tuple[QuerySet[InferenceRecord], bool]:
-        """Look the term up as an id if it is one, as a correlation id otherwise."""
+        """Look the term up as a correlation id, and as a record's id if it can be one."""
         term = search_term.strip()
         if not term:
             return queryset, False
+        condition = Q(correlation_id=term) & ~Q(correlation_id="")  # as the index says it
         try:
-            return queryset.filter(pk=UUID(term)), False
+            condition |= Q(pk=UUID(term))
         except ValueError:
-            return queryset.filter(correlation_id=term), False
+            pass
+        return queryset.filter(condition), False
 
-    @admin.display(description="Outcome", ordering="state")
-    def outcome(self, record: InferenceRecord) -> str:
-        return record.get_state_display()
+    @display(description=f"Opened ({settings.TIME_ZONE})", ordering="opened_at")
+    def opened(self, record: InferenceRecord) -> SafeString:
+        return format_html('<span class="audit-time">{}</span>', details.moment(record.opened_at))
 
-    @admin.display(description="Caller")
-    def caller(self, record: InferenceRecord) -> str:
-        return record.api_key_name or record.user_id or record.global_user_id or record.instance_id
+    @display(description="Outcome", label={str(state): kind for state, kind in LABEL_KINDS})
+    def outcome(self, record: InferenceRecord) -> tuple[str, str]:
+        return record.state, record.state
 
-    @admin.display(description="Duration", ordering="total_ms")
-    def duration(self, record: InferenceRecord) -> str:
-        return "" if record.total_ms is None else f"{record.total_ms:,.0f} ms"
+    @display(description="Cause")
+    def cause(self, record: InferenceRecord) -> SafeString | str:
+        return _clipped(record.error_code, title=details.outcome(record))
 
-    @admin.display(description="Tokens in / out")
-    def tokens(self, record: InferenceRecord) -> str:
-        if record.prompt_tokens is None:
-            return ""
-        about = "~" if record.are_tokens_estimated else ""
-        return f"{about}{record.prompt_tokens} / {record.completion_tokens}"
+    @display(description="Feature")
+    def feature_asked(self, record: InferenceRecord) -> SafeString | str:
+        return _clipped(details.feature(record))
 
-    @admin.display(description="Conversation")
-    def conversation(self, record: InferenceRecord) -> SafeString | str:
-        return format_html(
-            '<iframe class="w-full rounded-default border border-base-200 dark:border-base-800" '
-            'style="height: 28rem" sandbox="" title="Prompt and answer of this record" '
-            'src="{}"></iframe>',
-            reverse("admin:audit_content", args=[record.pk]),
-        )
+    @display(description="Model")
+    def model_used(self, record: InferenceRecord) -> SafeString | str:
+        return _clipped(record.model_name)
 
-    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
-        """Leave the content out for those who may not read it."""
-        fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if access.may_read_content(request.user) else fieldsets[1:]
+    @display(description="Group")
+    def group(self, record: InferenceRecord) -> SafeString | str:
+        return _clipped(record.group_path)
+
+    @display(description="Caller")
+    def caller(self, record: InferenceRecord) -> SafeString | str:
+        return _clipped(details.caller(record))
+
+    @display(description="Total")
+    def total(self, record: InferenceRecord) -> SafeString:
+        return format_html('<span class="audit-time">{}</span>', details.duration(record.total_ms))
+
+    # One record
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show the record in words instead of a form."""
+        record: InferenceRecord = kwargs["obj"]
+        context |= {
+            "outcome": details.outcome(record),
+            "label_kind": details.LABELS.get(State(record.state), ""),
+            "summary": details.summary(record),
+            "time_split": details.time_split(record),
+            "total": details.duration(record.total_ms),
+            "sections": details.sections(record),
+            "may_read_content": access.may_read_content(request.user),
+        }
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
 
     def get_urls(self) -> list[URLPattern]:
         frame = path(
@@ -176,26 +178,19 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
 
     def content_view(self, request: HttpRequest, record_id: UUID) -> HttpResponse:
         """Return the frame with the prompt and the answer, as inert text."""
-        if not access.may_read_content(request.user):
+        if not self.has_view_permission(request) or not access.may_read_content(request.user):
             raise PermissionDenied
+        record = get_object_or_404(InferenceRecord.objects.only("state"), pk=record_id)
         found = InferenceContent.objects.filter(record_id=record_id)
         bodies = {row.kind: orjson.loads(row.body) for row in found}
-        if not bodies and not InferenceRecord.objects.filter(pk=record_id).exists():
-            raise Http404
         response = TemplateResponse(
             request,
             "audit/content.html",
             {
-                "request_body": bodies.get(ContentKind.REQUEST),
-                "answer": bodies.get(ContentKind.ANSWER),
+                "texts": tuple(_texts(bodies, State(record.state))),
+                "inputs": tuple(_inputs(bodies)),
             },
         )
         response.headers["Content-Security-Policy"] = FRAME_POLICY
         response.headers["Cache-Control"] = "no-store"
         return response
-
-
-@admin.register(Process)
-class ProcessAdmin(ReadOnlyAdmin):
-    list_display = ("kind", "host", "pid", "started_at", "seen_at")
-    ordering = ("-seen_at",)

@@ -6,6 +6,7 @@ To add a provider: one module with a subclass, one line in `providers/__init__.p
 from __future__ import annotations
 
 import email.utils
+import json
 import re
 import time
 from abc import ABC, abstractmethod
@@ -32,14 +33,19 @@ from models_registry.providers.types import Completion, Delta, ModelConfig, Prom
 
 ERROR_BODY_MAX_BYTES = 64 * 1024
 ERROR_BODY_WITHIN_S = 2.0
+AFTER_END_S = 0.2
+TOKENS_MAX = 2**31 - 1
 RETRY_AFTER_MAX_S = 3600.0
 
 # How servers say that a prompt does not fit: vLLM, llama.cpp, TGI, Ollama, OpenAI, Anthropic.
 _TOO_LONG = re.compile(
     r"context[ _]?(length|size|window)|maximum context|exceed_context|too long|too many tokens"
-    r"|inputs? tokens? .* must be|max_model_len|prompt_too_long|reduce the length",
+    r"|max_(input_length|new_tokens|total_tokens)`? must be|max_model_len|prompt_too_long"
+    r"|reduce the length",
     re.IGNORECASE,
 )
+# What wrong JSON shapes raise where they are read.
+_WRONG_SHAPE = (LookupError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +75,8 @@ class Provider(ABC):
         """Return the answer in the JSON of a plain reply.
 
         Raises:
-            LookupError, TypeError: the JSON is not what the format promises.
+            LookupError, TypeError, AttributeError: the JSON is not what the format promises.
+            ModelError: it says that there is no answer.
         """
 
     @abstractmethod
@@ -77,7 +84,8 @@ class Provider(ABC):
         """Return what an event adds to the answer, or None for nothing.
 
         Raises:
-            LookupError, TypeError, ValueError: the event is not what the format promises.
+            LookupError, TypeError, ValueError, AttributeError: the event is not what the format
+                promises.
             ModelError: the event says that the answer failed.
         """
 
@@ -102,6 +110,7 @@ class Provider(ABC):
         request = self.build(prompt, model, is_streamed=False)
         with _send(request, model, limits, cancellation, correlation_id) as reply:
             _raise_for_status(reply)
+            _media_type(reply)
             return self._parse(reply.read())
 
     def stream(
@@ -121,34 +130,41 @@ class Provider(ABC):
         request = self.build(prompt, model, is_streamed=True)
         with _send(request, model, limits, cancellation, correlation_id) as reply:
             _raise_for_status(reply)
-            media = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if media == "application/json":
+            if _media_type(reply) == "application/json":
                 # Some servers answer whole although a stream was asked for.
                 yield _as_delta(self._parse(reply.read()))
                 return
             yield from self._deltas(reply)
 
     def _deltas(self, reply: Reply) -> Iterator[Delta]:
-        """Yield the deltas; success is an end marker, or a finish reason and a whole body."""
-        has_finished = False
+        """Yield the texts, then one delta with the finish reason and the tokens.
+
+        Success is an end marker, or a finish reason and a whole body.
+        """
+        last = Delta()
         for event in sse.events(reply.chunks()):
             if self.is_end(event):
-                reply.rest(max_bytes=1024, within_s=0.2)
-                return
+                # What follows is only the end of the body; without it, no next request here.
+                reply.rest(max_bytes=1024, within_s=AFTER_END_S)
+                break
             try:
                 delta = self.parse_event(event)
-            except (LookupError, TypeError, ValueError) as exc:
+            except _WRONG_SHAPE as exc:
                 raise MalformedReply("The stream holds an event of unknown shape.") from exc
-            if delta is not None:
-                has_finished = has_finished or delta.finish_reason is not None
-                yield delta
-        if not has_finished:
-            raise MalformedReply("The answer broke off before its end.")
+            if delta is None:
+                continue
+            last = _latest(delta, last)
+            if delta.text:
+                yield Delta(text=delta.text)
+        else:
+            if last.finish_reason is None:
+                raise MalformedReply("The answer broke off before its end.")
+        yield last
 
     def _parse(self, body: bytes) -> Completion:
         try:
-            return self.parse_reply(orjson.loads(body))
-        except (LookupError, TypeError, ValueError) as exc:
+            return self.parse_reply(load_json(body.decode("utf-8", "replace")))
+        except _WRONG_SHAPE as exc:
             raise MalformedReply("The answer is not JSON of the promised shape.") from exc
 
 
@@ -164,18 +180,107 @@ def _send(
         "Content-Type": "application/json",
         "Accept": "application/json",
     }
-    if correlation_id and correlation_id.isascii():
+    if correlation_id and correlation_id.isascii() and correlation_id.isprintable():
         headers["X-Request-ID"] = correlation_id
     return egress.exchange(
         "POST",
         request.url,
         headers=headers,
-        body=orjson.dumps(request.body),
+        body=_dump_json(request.body),
         limits=limits,
         cancellation=cancellation,
         ca_bundle=model.ca_bundle,
         pool_key=str(model.revision_id),
     )
+
+
+def _dump_json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Half a surrogate pair cannot be written in UTF-8; a caller's JSON may hold one.
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def load_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    # Half a surrogate pair is refused by orjson; a server may cut an emoji in two.
+    try:
+        return json.loads(text)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+
+
+def as_text(value: Any) -> str:
+    """Return a piece of an answer; null is an empty one, half a surrogate pair becomes U+FFFD.
+
+    Raises:
+        TypeError: it is not text.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def as_finish_reason(value: Any) -> str | None:
+    """Return a finish reason that is one; anything else counts as none."""
+    return value if isinstance(value, str) and value.isascii() else None
+
+
+def as_tokens(value: Any) -> int | None:
+    """Return a number of tokens that can be one; anything else counts as not reported."""
+    return value if type(value) is int and 0 <= value <= TOKENS_MAX else None
+
+
+def failure(error: Any) -> ModelError:
+    """Return the error that an `error` object in a 2xx stands for; its text is not repeated."""
+    if _TOO_LONG.search(str(error)[:ERROR_BODY_MAX_BYTES]):
+        return ContextTooLong("The prompt is too long for the model.")
+    return BackendFailed("The model server reported an error instead of an answer.")
+
+
+def _latest(delta: Delta, before: Delta) -> Delta:
+    """Return what is known after a delta of finish reason and tokens."""
+    if (delta.finish_reason, delta.prompt_tokens, delta.completion_tokens) == (None, None, None):
+        return before
+    return Delta(
+        finish_reason=delta.finish_reason or before.finish_reason,
+        prompt_tokens=_first(delta.prompt_tokens, before.prompt_tokens),
+        completion_tokens=_first(delta.completion_tokens, before.completion_tokens),
+    )
+
+
+def _first(new: int | None, old: int | None) -> int | None:
+    return old if new is None else new
+
+
+def _media_type(reply: Reply) -> str:
+    """Return the media type of an answer.
+
+    Raises:
+        MalformedReply: it is a web page.
+    """
+    media: str = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media == "text/html":
+        raise MalformedReply(
+            "The server answered with a web page. Check that the endpoint is the model server's"
+            " (it usually ends in /v1), and that no login page stands in front of it."
+        )
+    return media
 
 
 def _as_delta(completion: Completion) -> Delta:
@@ -230,7 +335,7 @@ def parse_retry_after(header: str, *, now: float) -> float | None:
     if value.isascii() and value.isdigit():
         return min(float(value[:9]), RETRY_AFTER_MAX_S)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return min(max(moment.timestamp() - now, 0.0), RETRY_AFTER_MAX_S)
+    return min(max(moment - now, 0.0), RETRY_AFTER_MAX_S)

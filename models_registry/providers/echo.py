@@ -28,7 +28,13 @@ class Echo:
         cancellation: Cancellation | None = None,
         correlation_id: str = "",
     ) -> Completion:
-        """Return the whole answer."""
+        """Return the whole answer.
+
+        Raises:
+            InferenceCancelled: `cancellation` was used.
+        """
+        if cancellation is not None and cancellation.is_cancelled:
+            raise InferenceCancelled
         text = _answer(prompt)
         return Completion(
             text=text,
@@ -65,7 +71,9 @@ class Echo:
 
 
 def _asked(prompt: Prompt) -> str:
-    return prompt.text if prompt.text is not None else prompt.messages[-1].content
+    if prompt.text is not None:
+        return prompt.text
+    return prompt.messages[-1].content if prompt.messages else ""
 
 
 def _answer(prompt: Prompt) -> str:

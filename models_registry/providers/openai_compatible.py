@@ -8,16 +8,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
-from models_registry.errors import BackendFailed, ModelMisconfigured
+from models_registry.errors import ModelMisconfigured
 from models_registry.providers import sse
-from models_registry.providers.base import Provider, Request
+from models_registry.providers.base import (
+    Provider,
+    Request,
+    as_finish_reason,
+    as_text,
+    as_tokens,
+    failure,
+    load_json,
+)
 from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
 
 STOP_MAX = 4
 
 # Routes of the reference's client library that all mean this wire format; the rest is the model.
+# The reference takes the text before any first slash for a route and fails on one it does not
+# know. Here such an identifier is sent whole: servers call their models Qwen/Qwen2.5-Coder-7B.
 ROUTES = frozenset(
     (
         "custom_openai",
@@ -35,7 +43,10 @@ ROUTES = frozenset(
         "ollama",
         "ollama_chat",
         "llamafile",
-        "provider",
+        "azure_ai",
+        "huggingface",
+        "bedrock_mantle",
+        "provider",  # GitLab's own examples: provider/some-model
     )
 )
 # Without a key the reference sends this one for custom_openai; some servers insist on any.
@@ -43,6 +54,8 @@ DUMMY_KEY = "dummy_key"
 
 # Models that refuse `max_tokens` and `temperature`.
 _REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
+# Models that refuse `temperature` only.
+_FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]5", re.IGNORECASE)
 
 
 class OpenAICompatible(Provider):
@@ -60,10 +73,12 @@ class OpenAICompatible(Provider):
         else:
             path = "chat/completions"
             body["messages"] = [{"role": m.role, "content": m.content} for m in prompt.messages]
+            body |= _continuation(prompt, model)
         is_reasoning = model.is_reasoning or _REASONING.search(identifier) is not None
         if prompt.max_tokens is not None:
             body["max_completion_tokens" if is_reasoning else "max_tokens"] = prompt.max_tokens
-        if prompt.temperature is not None and not is_reasoning:
+        takes_temperature = not is_reasoning and not _FIXED_TEMPERATURE.search(identifier)
+        if prompt.temperature is not None and takes_temperature:
             body["temperature"] = prompt.temperature
         if prompt.stop:
             body["stop"] = list(prompt.stop[:STOP_MAX])
@@ -76,16 +91,20 @@ class OpenAICompatible(Provider):
         )
 
     def parse_reply(self, reply: Any) -> Completion:
+        if reply.get("error"):
+            raise failure(reply["error"])
         choice = reply["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
         return Completion(
-            text=_text(text), finish_reason=choice.get("finish_reason"), **_usage(reply)
+            text=as_text(text),
+            finish_reason=as_finish_reason(choice.get("finish_reason")),
+            **_usage(reply),
         )
 
     def parse_event(self, event: sse.Event) -> Delta | None:
-        chunk = orjson.loads(event.data)
-        if chunk.get("error"):
-            raise BackendFailed("The model server failed in the middle of its answer.")
+        chunk = load_json(event.data)
+        if chunk.get("error") or event.name == "error":
+            raise failure(chunk)
         choices = chunk["choices"]
         usage = _usage(chunk)
         if not choices:
@@ -93,7 +112,11 @@ class OpenAICompatible(Provider):
         choice = choices[0]
         delta = choice.get("delta")
         text = delta.get("content") if delta is not None else choice.get("text")
-        return Delta(text=_text(text), finish_reason=choice.get("finish_reason"), **usage)
+        return Delta(
+            text=as_text(text),
+            finish_reason=as_finish_reason(choice.get("finish_reason")),
+            **usage,
+        )
 
 
 def served_name(identifier: str) -> str:
@@ -102,18 +125,15 @@ def served_name(identifier: str) -> str:
     return name if slash and route in ROUTES else identifier
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError("content is not text")
-    return value
+def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
+    """Return what makes a server go on with a last assistant message instead of answering it."""
+    is_prefilled = bool(prompt.messages) and prompt.messages[-1].role == "assistant"
+    if is_prefilled and (model.takes_prefill or "mistral" in model.family):
+        return {"continue_final_message": True, "add_generation_prompt": False}
+    return {}
 
 
 def _usage(reply: Any) -> dict[str, Any]:
     """Return the reported tokens; None for what is not reported."""
     usage = reply.get("usage") or {}
-    return {
-        name: usage[name] if isinstance(usage.get(name), int) else None
-        for name in ("prompt_tokens", "completion_tokens")
-    }
+    return {name: as_tokens(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")}

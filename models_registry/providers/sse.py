@@ -40,7 +40,8 @@ def events(
     Raises:
         MalformedReply: a line, an event or the number of events is over its limit.
     """
-    name, data, size, count = "", [], 0, 0  # type: tuple[str, list[bytes], int, int]
+    name, size, count = "", 0, 0
+    data: list[bytes] = []
     for line in _lines(chunks, max_line):
         if line:
             field, _, value = line.partition(b":")

@@ -22,6 +22,6 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
     )
     gateway.switch_on("code_completions", model=house)
     yield Replay(gateway, gitlab, backend)
-    gateway.stop()
+    gateway.discard()
     for part in (redis_server, backend, gitlab):
         part.close()

