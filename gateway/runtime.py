@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from uuid import UUID, uuid4
 
@@ -46,6 +47,7 @@ def start_web() -> None:
     concurrency.start(waiters.watch, name="waiters")
     snapshot.start_polling()
     maintenance.start(process_id, ProcessKind.WEB)
+    _settle()
     logger.info("process.started", extra={"kind": "web", "mode": _mode()})
 
 
@@ -67,6 +69,7 @@ def start_worker() -> None:
     )
     concurrency.start(bus.listen_for_cancels, forwarding.cancel, name="cancel-listener")
     maintenance.start(process_id, ProcessKind.WORKER)
+    _settle()
     logger.info("process.started", extra={"kind": "worker", "mode": _mode()})
 
 
@@ -81,6 +84,12 @@ def stop() -> None:
     parts.writer.stop()
     parts.journal.close()
     process.set_parts(None)
+
+
+def _settle() -> None:
+    """Take what was imported out of the garbage collector's sight: it lives as long as we do."""
+    gc.collect()
+    gc.freeze()
 
 
 def _mode() -> str:

@@ -36,8 +36,8 @@ class LocalSender:
         """Run the task for these records."""
         from gateway.tasks import forward
 
-        names = [record_id.hex for record_id in record_ids]
-        concurrency.start(lambda: forward.apply(kwargs={"record_ids": names}, throw=True))
+        # Called, not applied: Celery's tracing of an eager task costs a tenth of a request.
+        concurrency.start(forward, [record_id.hex for record_id in record_ids])
 
 
 class CelerySender:

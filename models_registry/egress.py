@@ -464,6 +464,9 @@ class _Wire:
             self.clock.head_bytes += count
             if self.clock.head_bytes > HEAD_MAX_BYTES + io.DEFAULT_BUFFER_SIZE:
                 raise MalformedReply("The server sent more than 64 KiB of headers.")
+            if not count and self.clock.head_bytes:
+                # http.client would take what has come for the whole head.
+                raise MalformedReply("The server hung up in the middle of its headers.")
         return count
 
     def _recv_into(self, buffer: Any) -> int:
@@ -736,7 +739,7 @@ def _tls_context(bundle_file: str, ca_bundle: str) -> ssl.SSLContext:
     if ca_bundle.strip():
         try:
             context.load_verify_locations(cadata=ca_bundle)
-        except (ssl.SSLError, ValueError) as exc:
+        except (ssl.SSLError, ValueError, TypeError) as exc:
             raise ModelMisconfigured(
                 "The model's CA bundle is not PEM text (-----BEGIN CERTIFICATE-----)."
             ) from exc

@@ -14,12 +14,17 @@ class Family:
     """A family: where its prompts are looked for, and what its models can hold.
 
     `prompt_folders` are tried in order before `default`. `context_window` is in tokens.
+    `temperature` and `max_tokens` are sent where a prompt says nothing else; None sends none.
+    `takes_system` is False where the chat format knows no system message.
     """
 
     slug: str
     label: str
     context_window: int
     prompt_folders: tuple[str, ...] = ()
+    temperature: float | None = 0.0
+    max_tokens: int | None = 4096
+    takes_system: bool = True
 
 
 FAMILIES = {
@@ -48,6 +53,7 @@ FAMILIES = {
             label="CodeGemma",
             context_window=8_000,
             prompt_folders=("codegemma",),
+            takes_system=False,
         ),
         Family(
             slug="codellama",
@@ -65,12 +71,32 @@ FAMILIES = {
         Family(
             slug="claude_3", label="Claude", context_window=200_000, prompt_folders=("claude_3",)
         ),
-        Family(slug="gpt", label="GPT", context_window=128_000, prompt_folders=("gpt",)),
+        Family(
+            slug="gpt",
+            label="GPT",
+            context_window=128_000,
+            prompt_folders=("gpt",),
+            temperature=None,
+            max_tokens=None,
+        ),
         Family(
             slug="general", label="General", context_window=200_000, prompt_folders=("general",)
         ),
-        Family(slug="gemini", label="Gemini", context_window=1_000_000, prompt_folders=("gemini",)),
-        Family(slug="qwen", label="Qwen", context_window=262_144, prompt_folders=("qwen",)),
+        Family(
+            slug="gemini",
+            label="Gemini",
+            context_window=1_000_000,
+            prompt_folders=("gemini",),
+            temperature=1.0,
+            max_tokens=65_536,
+        ),
+        Family(
+            slug="qwen",
+            label="Qwen",
+            context_window=262_144,
+            prompt_folders=("qwen",),
+            max_tokens=8_192,
+        ),
         Family(slug="embedding", label="Embedding", context_window=200_000),
     )
 }

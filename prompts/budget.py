@@ -1,4 +1,4 @@
-"""How much code fits into a model's context window, and which part of it is kept.
+"""How much fits into a model's context window, and which part of it is kept.
 
 There is no tokenizer here: every model has its own, they are large, and some call out. Tokens are
 estimated from the UTF-8 length at three bytes each. Code takes 3 to 4 characters a token with the
@@ -9,18 +9,43 @@ side for code, and a backend does not refuse what we call fitting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
+from typing import Literal
 
 from prompts.renderer import MAX_PROMPT_BYTES
 
 BYTES_PER_TOKEN = 3
+# What a chat format puts around messages.
+MARKER_TOKENS = 64
+# How much of a window an answer may claim from the inputs.
+ANSWER_SHARE = 0.25
+# How long an answer may become where nobody says it.
+USUAL_ANSWER_TOKENS = 4096
 # Room in the window for the answer (128 tokens at most), the system message and the markers.
 RESERVED_TOKENS = 512
 PREFIX_SHARE = 0.93
 # What the largest windows would hold is more than a prompt may be; 64 KiB stay for the template.
-MAX_CODE_TOKENS = (MAX_PROMPT_BYTES - 64 * 1024) // BYTES_PER_TOKEN
+MAX_INPUT_TOKENS = (MAX_PROMPT_BYTES - 64 * 1024) // BYTES_PER_TOKEN
+
+End = Literal["start", "end"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """How many characters of a text were kept, of how many."""
+
+    kept: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """The inputs that were cut, as they are now, and by how much. Shape of both: by name."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    cut: Mapping[str, Cut] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +55,55 @@ class FittedCode:
     prefix: str
     suffix: str
     context_tokens: int
-    was_cut: bool
+    cut: Mapping[str, Cut] = field(default_factory=dict)
+
+
+def fit(
+    inputs: Mapping[str, str],
+    *,
+    cut: Mapping[str, End],
+    fixed_tokens: int,
+    answer_tokens: int | None,
+    window_tokens: int,
+) -> Fitted:
+    """Return what must be cut of the inputs so that they fit beside the template and the answer.
+
+    `cut` says which inputs may lose text, at their start or at their end; the first gives way
+    first, all of it if need be. The others stay whole: if they alone are too long, the model says
+    so. The answer may claim up to a quarter of the window.
+    """
+    answer = min(answer_tokens or USUAL_ANSWER_TOKENS, int(ANSWER_SHARE * window_tokens))
+    room = min(window_tokens - fixed_tokens - answer - MARKER_TOKENS, MAX_INPUT_TOKENS)
+    limit = max(room, 0) * BYTES_PER_TOKEN
+    # No character takes more than four bytes: what is surely short enough is not measured.
+    if 4 * sum(map(len, inputs.values())) <= limit:
+        return Fitted()
+    excess = sum(map(_size, inputs.values())) - limit
+    kept: dict[str, str] = {}
+    for name, end in cut.items():
+        if excess <= 0:
+            break
+        text = inputs[name]
+        size = _size(text)
+        keep = _keep_end if end == "start" else _keep_start
+        kept[name] = keep(text, limit=max(size - excess, 0))
+        excess -= size - _size(kept[name])
+    return Fitted(
+        inputs=kept,
+        cut={name: Cut(kept=len(text), of=len(inputs[name])) for name, text in kept.items()},
+    )
+
+
+def answer_room(*, answer_tokens: int, prompt: Sequence[str], window_tokens: int) -> int:
+    """Return how long the answer may be: servers refuse what could overflow the window.
+
+    Never less than the share of the window that `fit` keeps free.
+    """
+    characters = sum(map(len, prompt))
+    if 4 * characters <= (window_tokens - answer_tokens - MARKER_TOKENS) * BYTES_PER_TOKEN:
+        return answer_tokens
+    left = window_tokens - MARKER_TOKENS - sum(map(estimate_tokens, prompt))
+    return min(answer_tokens, max(left, int(ANSWER_SHARE * window_tokens), 1))
 
 
 def fit_code(*, prefix: str, suffix: str, context: Sequence[str], window_tokens: int) -> FittedCode:
@@ -43,33 +116,41 @@ def fit_code(*, prefix: str, suffix: str, context: Sequence[str], window_tokens:
     Source: gateway-api.md 5.1, points 2 to 4.
     """
     room = max(window_tokens - RESERVED_TOKENS, window_tokens // 2)
-    room = min(room, MAX_CODE_TOKENS)
+    room = min(room, MAX_INPUT_TOKENS)
     prefix_room = ceil(PREFIX_SHARE * room)
-    kept_prefix = _keep_end(prefix, tokens=prefix_room)
-    kept_suffix = _keep_start(suffix, tokens=room - prefix_room)
-    was_cut = len(kept_prefix) < len(prefix) or len(kept_suffix) < len(suffix)
-    if not any(context):
-        return FittedCode(prefix=kept_prefix, suffix=kept_suffix, context_tokens=0, was_cut=was_cut)
-
-    joined = "\n".join(context)
-    left = room - estimate_tokens(kept_prefix) - estimate_tokens(kept_suffix)
-    kept_context = _keep_start(joined, tokens=max(left, 0))
+    kept_prefix = _keep_end(prefix, limit=prefix_room * BYTES_PER_TOKEN)
+    kept_suffix = _keep_start(suffix, limit=(room - prefix_room) * BYTES_PER_TOKEN)
+    kept_context, joined = "", ""
+    if any(context):
+        joined = "\n".join(context)
+        left = room - estimate_tokens(kept_prefix) - estimate_tokens(kept_suffix)
+        kept_context = _keep_start(joined, limit=max(left, 0) * BYTES_PER_TOKEN)
+    kept = {"prefix": kept_prefix, "suffix": kept_suffix, "context": kept_context}
+    before = {"prefix": prefix, "suffix": suffix, "context": joined}
     return FittedCode(
         prefix=f"{kept_context}\n{kept_prefix}" if kept_context else kept_prefix,
         suffix=kept_suffix,
         context_tokens=estimate_tokens(kept_context),
-        was_cut=was_cut or len(kept_context) < len(joined),
+        cut={
+            name: Cut(kept=len(text), of=len(before[name]))
+            for name, text in kept.items()
+            if len(text) < len(before[name])
+        },
     )
 
 
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has; 0 only for an empty one."""
-    size = len(text) if text.isascii() else len(text.encode(errors="replace"))
-    return ceil(size / BYTES_PER_TOKEN)
+    return ceil(_size(text) / BYTES_PER_TOKEN)
 
 
-def _keep_start(text: str, *, tokens: int) -> str:
-    limit = tokens * BYTES_PER_TOKEN
+def _size(text: str) -> int:
+    """Return how many bytes a text takes."""
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
+
+
+def _keep_start(text: str, *, limit: int) -> str:
+    """Return as much of the start as takes at most this many bytes."""
     # No character takes more than four bytes: what is surely short enough is not encoded.
     if 4 * len(text) <= limit:
         return text
@@ -81,8 +162,8 @@ def _keep_start(text: str, *, tokens: int) -> str:
     return encoded[:limit].decode(errors="ignore")
 
 
-def _keep_end(text: str, *, tokens: int) -> str:
-    limit = tokens * BYTES_PER_TOKEN
+def _keep_end(text: str, *, limit: int) -> str:
+    """Return as much of the end as takes at most this many bytes."""
     if 4 * len(text) <= limit:
         return text
     # Counted from the front: a slice from -0 would keep everything.

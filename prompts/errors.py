@@ -2,7 +2,8 @@
 
 PromptError
 ├── PromptNotFound    no definition for this feature (a release error; also a system check)
-├── MissingInput      the prompt declares an input that was not given
+├── NoSuchVersion     the prompt does not answer to the version that was asked for
+├── MissingInput      the prompt declares inputs that were not given
 ├── InvalidPrompt     a definition or a template is malformed, or names an undeclared input
 └── PromptTooLarge    the rendered text is over the limit
 """
@@ -22,15 +23,22 @@ class PromptNotFound(PromptError):
     code = "prompt_not_found"
 
 
+class NoSuchVersion(PromptError):
+    """The prompt does not answer to the version that was asked for."""
+
+    code = "no_such_version"
+
+
 class MissingInput(PromptError):
-    """The prompt needs an input that was not given."""
+    """The prompt needs inputs that were not given."""
 
     code = "missing_input"
 
-    def __init__(self, name: str, *, declared: tuple[str, ...] = (), given: tuple[str, ...] = ()):
-        """Name the missing input."""
-        super().__init__(f"The prompt needs the input '{name}'.")
-        self.name, self.declared, self.given = name, declared, given
+    def __init__(self, *names: str, declared: tuple[str, ...] = (), given: tuple[str, ...] = ()):
+        """Name what is missing."""
+        quoted = ", ".join(f"'{name}'" for name in names)
+        super().__init__(f"The prompt needs the input{'s' if len(names) > 1 else ''} {quoted}.")
+        self.names, self.declared, self.given = names, declared, given
 
 
 class InvalidPrompt(PromptError):

@@ -38,7 +38,7 @@ def authenticate(meta: Mapping[str, Any]) -> Caller:
         raise Unauthenticated("Invalid authorization header")
     token = token.strip()
     if token.startswith(KEY_PREFIX):
-        return _by_api_key(token, meta)
+        return _by_api_key(token)
     return _by_token(token, meta)
 
 
@@ -87,13 +87,17 @@ def _caller(claims: Mapping[str, Any], meta: Mapping[str, Any]) -> Caller:
         scopes=frozenset(s for s in scopes if isinstance(s, str))
         if isinstance(scopes, list)
         else frozenset(),
-        instance_id=_header(meta, "X-Gitlab-Instance-Id"),
         realm=str(claims.get("gitlab_realm") or ""),
-        global_user_id=_header(meta, "X-Gitlab-Global-User-Id"),
         claims=claims,
-        # An editor writes its own headers: only the user that its token names is believed.
-        **({} if is_own else _claimed_by_instance(meta)),
+        # An editor writes its own headers: only what its token names is believed.
+        **(_named_by_token(claims) if is_own else _claimed_by_instance(meta)),
     )
+
+
+def _named_by_token(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user and the instance that our own token stands for."""
+    instance_id = claims.get("gitlab_instance_uid") or claims.get("gitlab_instance_id")
+    return {"global_user_id": str(claims.get("sub") or ""), "instance_id": str(instance_id or "")}
 
 
 def _claimed_by_instance(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +105,8 @@ def _claimed_by_instance(meta: Mapping[str, Any]) -> dict[str, Any]:
     names = ("X-Gitlab-Namespace-Id", "X-Gitlab-Root-Namespace-Id")
     ids = (_header(meta, name) for name in names)
     return {
+        "instance_id": _header(meta, "X-Gitlab-Instance-Id"),
+        "global_user_id": _header(meta, "X-Gitlab-Global-User-Id"),
         "user_id": _header(meta, "X-Gitlab-User-Id"),
         "namespace_ids": tuple(
             int(value) for value in ids if value.isascii() and value.isdigit() and len(value) < 19
@@ -108,7 +114,7 @@ def _claimed_by_instance(meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_api_key(token: str, meta: Mapping[str, Any]) -> Caller:
+def _by_api_key(token: str) -> Caller:
     """Return the key's caller. An unknown key costs the same time as a wrong one."""
     key = snapshot.current().api_keys.get(token[:PUBLIC_PART])
     digest = digest_key(token)
@@ -121,7 +127,6 @@ def _by_api_key(token: str, meta: Mapping[str, Any]) -> Caller:
         )
     return Caller(
         kind=CallerKind.API_KEY,
-        instance_id=_header(meta, "X-Gitlab-Instance-Id"),
         api_key_id=key.key_id,
         api_key_name=key.name,
         api_key_group_id=key.group_id,

@@ -39,8 +39,9 @@ class Endpoint(APIView):
         response = self._preflight(request) or super().dispatch(request, *args, **kwargs)
         response.headers["X-Request-ID"] = correlation_id(request)
         response.headers["X-Process-Time"] = f"{time.monotonic() - started_at:.6f}"
-        if "HTTP_ORIGIN" in request.META and "Access-Control-Allow-Origin" not in response.headers:
-            response.headers["Access-Control-Allow-Origin"] = _allowed_origin(request)
+        _allow_origin(request, response)
+        if request.method == "HEAD" and isinstance(response, HttpResponse):
+            response.content = b""  # its length stays in the header
         return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -78,13 +79,11 @@ class Endpoint(APIView):
         if request.method != "OPTIONS" or not is_preflight:
             return None
         response = HttpResponse("OK", content_type="text/plain; charset=utf-8")
-        response.headers["Access-Control-Allow-Origin"] = _allowed_origin(request)
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Max-Age"] = "600"
         asked = meta.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
         if asked:
             response.headers["Access-Control-Allow-Headers"] = asked
-        response.headers["Vary"] = "Origin"
         return response
 
 
@@ -103,12 +102,19 @@ def correlation_id(request: HttpRequest) -> str:
     return known
 
 
-def _allowed_origin(request: HttpRequest) -> str:
-    origin: str = request.META["HTTP_ORIGIN"]
+def _allow_origin(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Tell a browser that the page it shows may read this answer, if it may."""
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None:
+        return
     allowed = settings.GATEWAY_CORS_ORIGINS
     if "*" in allowed:
-        return "*"
-    return origin if origin in allowed else "null"
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return
+    response.headers["Vary"] = "Origin"
+    # Never "null": that is what a sandboxed page of anybody calls itself.
+    if origin in allowed:
+        response.headers["Access-Control-Allow-Origin"] = origin
 
 
 class Unknown(Endpoint):

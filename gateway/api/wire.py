@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 VERBOSE_HEADER = "HTTP_X_GITLAB_ENABLED_INSTANCE_VERBOSE_AI_LOGS"
@@ -26,7 +27,7 @@ B = TypeVar("B", bound=Body)
 
 
 class UnreadableBody(Exception):
-    """The bytes are no text, or nested beyond reason; answered 400."""
+    """The bytes are no text, are cut off, or nested beyond reason; answered 400."""
 
 
 class InvalidBody(Exception):
@@ -45,7 +46,7 @@ def read(request: HttpRequest, shape: type[B]) -> B:
     """Return the validated body.
 
     Raises:
-        UnreadableBody: not UTF-8, or nested too deeply.
+        UnreadableBody: not UTF-8, cut off, or nested too deeply.
         InvalidBody: not JSON, too large, or not of this shape.
     Source: gateway-api.md 8.1 and the recordings bad-*, ctype-*, big-body-*.
     """
@@ -65,11 +66,20 @@ def _is_json(content_type: str) -> bool:
 
 
 def _bytes(request: HttpRequest) -> bytes:
-    """Return the body, chunked or not, up to GATEWAY_BODY_MAX_BYTES."""
+    """Return the body, chunked or not, up to GATEWAY_BODY_MAX_BYTES.
+
+    Raises:
+        UnreadableBody: it broke off, or its chunks are malformed.
+        InvalidBody: it is too large.
+    """
     limit = settings.GATEWAY_BODY_MAX_BYTES
     is_chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
-    stream = request.META.get("wsgi.input") if is_chunked else request
-    body: bytes = stream.read(limit + 1)  # type: ignore[union-attr]  # WSGI always has an input
+    stream = request.META["wsgi.input"] if is_chunked else request
+    try:
+        body: bytes = stream.read(limit + 1)
+    except (OSError, ParseException) as exc:
+        # The client left in the middle, or its chunks are none.
+        raise UnreadableBody from exc
     if len(body) > limit:
         raise InvalidBody([_error("too_long", f"The body is larger than {limit} bytes")])
     return body

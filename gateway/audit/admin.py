@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,14 +24,13 @@ from unfold.decorators import display
 from unfold.views import ChangeList
 
 from gateway.audit import access, details, filters
-from gateway.audit.escapes import visible, visible_html
+from gateway.audit.conversation import conversation
+from gateway.audit.escapes import visible
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord, Process, State
 from gateway.audit.paging import BoundedPaginator
 
 # The frame is a page of its own, for text that users and models wrote: nothing in it runs or loads.
 FRAME_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'self'; sandbox"
-# What the frame shows of one text; a larger one would hold up everything else in the process.
-SHOWN_MAX = 500_000
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
@@ -121,7 +119,7 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
     def opened(self, record: InferenceRecord) -> SafeString:
         return format_html('<span class="audit-time">{}</span>', details.moment(record.opened_at))
 
-    @display(description="Outcome", label={str(state): kind for state, kind in LABEL_KINDS})
+    @display(description="Outcome", label=details.LABELS)
     def outcome(self, record: InferenceRecord) -> tuple[str, str]:
         return record.state, record.state
 
@@ -139,11 +137,11 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
 
     @display(description="Group")
     def group(self, record: InferenceRecord) -> SafeString | str:
-        return _clipped(record.group_path)
+        return _clipped(record.group_path, is_short=True)
 
     @display(description="Caller")
     def caller(self, record: InferenceRecord) -> SafeString | str:
-        return _clipped(details.caller(record))
+        return _clipped(details.caller(record), is_short=True)
 
     @display(description="Total")
     def total(self, record: InferenceRecord) -> SafeString:
@@ -183,14 +181,33 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
         record = get_object_or_404(InferenceRecord.objects.only("state"), pk=record_id)
         found = InferenceContent.objects.filter(record_id=record_id)
         bodies = {row.kind: orjson.loads(row.body) for row in found}
-        response = TemplateResponse(
-            request,
-            "audit/content.html",
-            {
-                "texts": tuple(_texts(bodies, State(record.state))),
-                "inputs": tuple(_inputs(bodies)),
-            },
+        shown = conversation(
+            bodies.get(ContentKind.REQUEST),
+            bodies.get(ContentKind.ANSWER),
+            state=State(record.state),
         )
+        response = TemplateResponse(request, "audit/content.html", {"conversation": shown})
         response.headers["Content-Security-Policy"] = FRAME_POLICY
         response.headers["Cache-Control"] = "no-store"
         return response
+
+
+@admin.register(Process)
+class ProcessAdmin(ReadOnlyAdmin):
+    list_display = ("kind", "life", "host", "pid", "started_at", "seen_at")
+    ordering = ("-seen_at",)
+
+    @display(description="State", label={"alive": "success", "gone": "default"})
+    def life(self, process: Process) -> str:
+        """Tell whether its lease still holds."""
+        lease = timedelta(seconds=settings.GATEWAY_LEASE_S)
+        return "alive" if process.seen_at >= timezone.now() - lease else "gone"
+
+
+def _clipped(text: str, *, title: str = "", is_short: bool = False) -> SafeString | str:
+    """Return a text on one line, whole in its tooltip; nothing for nothing."""
+    if not text:
+        return details.NOTHING
+    shown = visible(text)
+    style = "audit-clip audit-short" if is_short else "audit-clip"
+    return format_html('<span class="{}" title="{}">{}</span>', style, title or shown, shown)

@@ -57,4 +57,3 @@ def _spelled(character: str) -> str:
     if number < ord(" "):
         return chr(PICTURES + number)
     return DELETE_PICTURE if number == DELETE else f"⟦U+{number:04X}⟧"
-

@@ -162,7 +162,7 @@ def _about(call: Call, *, now: datetime, config_version: int) -> dict[str, Any]:
         "api_key_id": caller.api_key_id,
         "api_key_name": caller.api_key_name,
         "feature": call.feature,
-        "endpoint": call.endpoint,
+        "endpoint": call.endpoint[:100],
         "is_streamed": call.is_streamed,
         "correlation_id": call.correlation_id[:255],
         "config_version": config_version,

@@ -8,7 +8,8 @@ Measured beside the ORM: benchmarks and `docs/adr/0005`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -72,7 +73,14 @@ class Claim:
 
 
 class Store:
-    """The statements; one instance belongs to the one thread whose connection it uses."""
+    """The statements; one instance belongs to the one thread whose connection it uses.
+
+    A statement outside `together` is committed when it returns.
+    """
+
+    def together(self) -> AbstractContextManager[None]:
+        """Commit everything inside at once, or nothing."""
+        raise NotImplementedError
 
     def open(self, rows: Sequence[Row]) -> None:
         """Insert records and their requests; `request` in a row is the content, None for none."""
@@ -96,12 +104,42 @@ class Store:
 
 
 class SqliteStore(Store):
-    """SQLite: one explicit transaction for each batch."""
+    """SQLite: one explicit transaction for all that is written together."""
+
+    def __init__(self) -> None:
+        """Begin outside a transaction."""
+        self._cursor: Any = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Run everything inside in one transaction: one write to the disk."""
+        with self._transaction():
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Yield a cursor inside BEGIN IMMEDIATE … COMMIT; an outer transaction is joined."""
+        if self._cursor is not None:
+            yield self._cursor
+            return
+        connection.ensure_connection()
+        cursor = self._cursor = connection.connection.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("COMMIT")
+        finally:
+            self._cursor = None
+            cursor.close()
 
     def open(self, rows: Sequence[Row]) -> None:
         names = tuple(BLANK)
         marks = ", ".join("?" for _ in names)
-        with _sqlite_transaction() as cursor:
+        with self._transaction() as cursor:
             cursor.executemany(
                 f"INSERT INTO {RECORD} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608
                 [[_sqlite_value(row[name]) for name in names] for row in rows],
@@ -123,7 +161,7 @@ class SqliteStore(Store):
         )
         stamp = _sqlite_value(now)
         wanted = orjson.dumps([record_id.hex for record_id in ids]).decode()
-        with _sqlite_transaction() as cursor:
+        with self._transaction() as cursor:
             won = cursor.execute(statement, [stamp, worker, wanted]).fetchall()
         return [_claim(row, parse_time=_sqlite_time) for row in won]
 
@@ -134,7 +172,7 @@ class SqliteStore(Store):
             f"WHERE id = ? AND {OPEN} AND (? IS NULL OR worker_process = ?)"
         )
         closed: set[UUID] = set()
-        with _sqlite_transaction() as cursor:
+        with self._transaction() as cursor:
             for row in rows:
                 values = [_sqlite_value(row[name]) for name in names]
                 worker = row["worker"]
@@ -154,6 +192,12 @@ class SqliteStore(Store):
 
 class PostgresqlStore(Store):
     """PostgreSQL: each batch is one statement, so one round trip and one commit."""
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Run everything inside in one transaction: one wait for the disk."""
+        with _postgresql().transaction():
+            yield
 
     def open(self, rows: Sequence[Row]) -> None:
         names = tuple(BLANK)
@@ -215,20 +259,6 @@ def _claim(row: Sequence[Any], *, parse_time: Any) -> Claim:
             "request": orjson.loads(row[-1]),
         }
     )
-
-
-class _sqlite_transaction:  # noqa: N801  # reads as a function
-    """BEGIN IMMEDIATE ... COMMIT on the raw connection; a cursor inside."""
-
-    def __enter__(self) -> Any:
-        connection.ensure_connection()
-        self._cursor = connection.connection.cursor()
-        self._cursor.execute("BEGIN IMMEDIATE")
-        return self._cursor
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        self._cursor.execute("COMMIT" if kind is None else "ROLLBACK")
-        self._cursor.close()
 
 
 def _sqlite_contents(cursor: Any, contents: Iterable[tuple[UUID, int, str | None]]) -> None:

@@ -1,8 +1,8 @@
 """Group commit: one writer per process owns the connection through which records are written.
 
-Requests and workers hand in jobs and go on; the writer takes all that wait, runs them as batches
-(one commit for all opens, one for all claims, one for all closes), and calls each job's `then`.
-One waiting job pays for one small commit, a hundred share it. No request holds a connection.
+Requests and workers hand in jobs and go on; the writer takes all that wait, writes them with one
+statement for each kind and one commit for all, and calls each job's `then`. One waiting job pays
+for one small commit, a hundred share it. No request holds a connection.
 
 What happens to a batch that fails:
 - the database is gone: opens and claims are told at once, closes are kept and tried again;
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -102,7 +103,7 @@ class Writer:
             batch = self._take()
             is_stopping = None in batch
             try:
-                self._write([job for job in batch if job is not None])
+                self._write(self._unclosed_again() + [job for job in batch if job is not None])
             except Exception:
                 logger.exception("audit.writer_failed")
         self._on_connection(lambda: connection.close())
@@ -120,50 +121,27 @@ class Writer:
         return batch
 
     def _write(self, jobs: list[Job]) -> None:
-        opens = [job for job in jobs if isinstance(job, OpenJob)]
-        claims = [job for job in jobs if isinstance(job, ClaimJob)]
-        closes = self._unclosed + [job for job in jobs if isinstance(job, CloseJob)]
-        self._unclosed = []
-        if opens:
-            self._open(opens)
-        if claims:
-            self._claim(claims)
-        if closes:
-            self._close(closes)
-
-    def _open(self, jobs: list[OpenJob]) -> None:
-        error = self._attempt(lambda rows: rows.open([job.row for job in jobs]))
+        """Write all jobs together; if one of them is bad, each alone."""
+        flush = _Flush(jobs)
+        error = self._attempt(flush.write)
         if _is_bad_row(error) and len(jobs) > 1:
             for job in jobs:
-                self._open([job])
+                self._write([job])
             return
-        for job in jobs:
+        for job in flush.opens:
             job.then(error)
+        for claim in flush.claims:
+            claim.then(error or flush.won_by(claim))
+        for close in flush.closes:
+            if error is not None:
+                self._keep(close)
+            elif not close.is_late:
+                close.then(close.row["id"] in flush.closed)
 
-    def _claim(self, jobs: list[ClaimJob]) -> None:
-        won: list[Claim] = []
-        ids = [record_id for job in jobs for record_id in job.ids]
-        worker = jobs[0].worker
-        error = self._attempt(
-            lambda rows: won.extend(rows.claim(ids, worker=worker, now=timezone.now()))
-        )
-        for job in jobs:
-            wanted = set(job.ids)
-            job.then(error or [claim for claim in won if claim.id in wanted])
-
-    def _close(self, jobs: list[CloseJob]) -> None:
-        closed: set[UUID] = set()
-        error = self._attempt(lambda rows: closed.update(rows.close([job.row for job in jobs])))
-        if _is_bad_row(error) and len(jobs) > 1:
-            for job in jobs:
-                self._close([job])
-            return
-        for job in jobs:
-            if error is None:
-                if not job.is_late:
-                    job.then(job.row["id"] in closed)
-            else:
-                self._keep(job)
+    def _unclosed_again(self) -> list[Job]:
+        again: list[Job] = list(self._unclosed)
+        self._unclosed = []
+        return again
 
     def _keep(self, job: CloseJob) -> None:
         """Try this close again later; tell its owner once that it is late."""
@@ -193,6 +171,37 @@ class Writer:
         if connection.vendor == "sqlite":
             return self._thread.run(work)
         return work()
+
+
+class _Flush:
+    """Jobs that share one commit, and what became of them."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.opens = [job for job in jobs if isinstance(job, OpenJob)]
+        self.claims = [job for job in jobs if isinstance(job, ClaimJob)]
+        self.closes = [job for job in jobs if isinstance(job, CloseJob)]
+        self.won: list[Claim] = []
+        self.closed: set[UUID] = set()
+
+    def write(self, rows: store.Store) -> None:
+        """Run one statement for each kind of job, and commit."""
+        kinds = sum(map(bool, (self.opens, self.claims, self.closes)))
+        with rows.together() if kinds > 1 else nullcontext():
+            if self.opens:
+                rows.open([job.row for job in self.opens])
+            if self.claims:
+                ids = [record_id for job in self.claims for record_id in job.ids]
+                worker = self.claims[0].worker
+                self.won = rows.claim(ids, worker=worker, now=timezone.now())
+            if self.closes:
+                self.closed = rows.close([job.row for job in self.closes])
+
+    def won_by(self, job: ClaimJob) -> list[Claim]:
+        """Return the claims that this job asked for and won."""
+        if len(self.claims) == 1:
+            return self.won
+        wanted = set(job.ids)
+        return [claim for claim in self.won if claim.id in wanted]
 
 
 def _disconnect() -> None:

@@ -282,6 +282,7 @@ UNFOLD = {
     "SITE_TITLE": "Enclave",
     "SITE_HEADER": "Enclave",
     "SITE_SUBHEADER": "AI gateway",
+    "SITE_SYMBOL": "shield_lock",
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     # An empty icon: without one, browsers ask for /favicon.ico, which is a route of the API.
@@ -301,7 +302,10 @@ UNFOLD = {
             },
             {
                 "title": "Audit",
-                "items": [_page("Inference records", "receipt_long", "audit", "inferencerecord")],
+                "items": [
+                    _page("Inference records", "receipt_long", "audit", "inferencerecord"),
+                    _page("Processes", "dns", "audit", "process"),
+                ],
             },
             {
                 "title": "People",

@@ -7,7 +7,7 @@ class TestPromptErrors:
     def test_have_a_code_each(self):
         kinds = errors.PromptError.__subclasses__()
 
-        assert len({kind.code for kind in kinds}) == len(kinds) == 4
+        assert len({kind.code for kind in kinds}) == len(kinds) == 5
 
 
 class TestMissingInput:
@@ -16,3 +16,8 @@ class TestMissingInput:
 
         assert str(missing) == "The prompt needs the input 'suffix'."
         assert (missing.declared, missing.given) == (("prefix", "suffix"), ("prefix",))
+
+    def test_names_all_of_them(self):
+        missing = errors.MissingInput("diff", "title")
+
+        assert str(missing) == "The prompt needs the inputs 'diff', 'title'."

@@ -151,7 +151,7 @@ class TestRender:
         with pytest.raises(MissingInput) as refused:
             template.render({"prefix": "x", "more": "y"})
 
-        assert refused.value.name == "suffix"
+        assert refused.value.names == ("suffix",)
         assert refused.value.declared == DECLARED
         assert refused.value.given == ("prefix", "more")
 

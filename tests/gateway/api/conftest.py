@@ -9,6 +9,8 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 
 from features import snapshot
 from gateway.api import keys
@@ -97,6 +99,16 @@ def send(method, path, **options):
 def post(path, value, **options):
     """POST a value as JSON and return the whole answer."""
     return send("POST", path, value=value, **options)
+
+
+@pytest.fixture(autouse=True)
+def _connections_stay():
+    """Let a call leave the test's own database connection alone, as Django's test client does."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ class BrokenStore(store.Store):
     def open(self, *args, **facts):
         raise OperationalError
 
-    claim = close = open
+    claim = close = together = open
 
 
 @pytest.fixture

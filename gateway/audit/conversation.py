@@ -1,0 +1,91 @@
+"""What the frame of one record shows: the prompt and the answer, as inert text.
+
+Shapes of the two bodies: `gateway.audit.models.InferenceContent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.safestring import SafeString
+
+from gateway.audit.escapes import visible, visible_html
+from gateway.audit.models import OPEN_STATES, State
+
+# Of one text, in characters: a larger one would hold up everything else in the process.
+SHOWN_MAX = 500_000
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One text under its title, or a note where there is none."""
+
+    title: str
+    text: SafeString
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """What was asked and answered, and what the caller sent that the prompt was made of."""
+
+    parts: tuple[Part, ...]
+    inputs: tuple[Part, ...]
+
+
+def conversation(request: Body | None, answer: Body | None, *, state: State) -> Conversation:
+    """Return what the frame shows of a record in this state."""
+    return Conversation(
+        parts=(*_prompt(request), _answer(answer, state)),
+        inputs=tuple(_inputs(request or {})),
+    )
+
+
+def _prompt(request: Body | None) -> Iterator[Part]:
+    if request is None:
+        yield Part(title="Prompt", text=SafeString(), note="Nothing was sent to a model.")
+        return
+    prompt = request["prompt"]
+    for message in prompt.get("messages") or ():
+        yield _part(str(message["role"]).capitalize(), message["content"])
+    if prompt.get("text"):
+        yield _part("Prompt", prompt["text"])
+
+
+def _answer(answer: Body | None, state: State) -> Part:
+    if answer is None:
+        note = "There is no answer yet." if state in OPEN_STATES else "There is no answer."
+        return Part(title="Answer", text=SafeString(), note=note)
+    if state != State.ANSWERED:
+        return _part("Answer, as far as it was delivered", answer["text"])
+    reason = answer.get("finish_reason")
+    return _part(
+        "Answer", answer["text"], note=f"Finish reason: {visible(reason)}" if reason else ""
+    )
+
+
+def _inputs(request: Body) -> Iterator[Part]:
+    for name, value in request.get("inputs", {}).items():
+        yield _part(name, value)
+    parameters = {
+        name: value
+        for name, value in request.get("prompt", {}).items()
+        if name not in ("messages", "text") and value not in (None, [])
+    }
+    for name, value in parameters.items():
+        yield _part(name, value)
+
+
+def _part(title: str, text: object, *, note: str = "") -> Part:
+    whole = str(text)
+    if len(whole) > SHOWN_MAX:
+        note = f"The first {SHOWN_MAX:,} of {len(whole):,} characters. {note}".strip()
+    return Part(
+        title=visible(title),
+        text=visible_html(whole[:SHOWN_MAX]),
+        note=note or ("" if whole else "Empty."),
+    )
