@@ -101,9 +101,9 @@ def _intro(results: Results) -> Iterable[str]:
     yield ""
     if others and median(others) > IDLE_CORES:
         yield (
-            "**The machine was not idle.** Whatever else ran took time from gateway, client and model"
-            " server alike: read latencies, durations and requests per second as upper and lower"
-            " bounds, and measure again."
+            "**The machine was not idle.** Whatever else ran took time from gateway, client and"
+            " model server: latencies and durations are too high, requests per second too low."
+            " Measure again."
         )
         yield ""
 

@@ -1,7 +1,7 @@
 """What is taken out of a model's answer before it is shown as code.
 
 Everything else stays: the answers of self-hosted models are returned verbatim. `clean` is for whole
-answers, `cleaner` for streams; features that neither knows pass as they come.
+answers, `cleaner` for streams; a feature that neither knows loses only the model's reasoning.
 Source: gateway-api.md 4.4 (mixtral), 5.5 (verbatim), 5.6 (generations), 6.3 (reasoning).
 """
 
@@ -193,9 +193,7 @@ def _is_reflection(lines: list[str]) -> bool:
         return False
     text = "".join(lines)
     special = sum(character in SPECIAL for character in text)
-    return (
-        special / len(text) < SPECIAL_SHARE_MAX and len(set(text)) / len(text) < UNIQUE_SHARE_MAX
-    )
+    return special / len(text) < SPECIAL_SHARE_MAX and len(set(text)) / len(text) < UNIQUE_SHARE_MAX
 
 
 Inputs = Mapping[str, str]
@@ -213,10 +211,10 @@ def clean_generation(text: str, family: str, inputs: Inputs) -> str:
 
     Where the input `repairs` is set, the code is put on a line of its own and repeats nothing.
     """
-    above = inputs["prefix"]
+    above = inputs.get("prefix", "")
     unwrapper = GenerationCleaner(above=above)
     text = unwrapper.feed(text) + unwrapper.flush()
-    if inputs["repairs"]:
+    if inputs.get("repairs"):
         text = drop_reflections(start_line(text, above=above), above=above)
     return text if text.strip() else ""
 
@@ -227,17 +225,17 @@ CLEAN: dict[str, Callable[[str, str, Inputs], str]] = {
 }
 CLEANERS: dict[str, Callable[[Inputs], Cleaner]] = {
     "code_completions": lambda inputs: ThinkBlockStripper(),
-    "code_generations": lambda inputs: GenerationCleaner(above=inputs["prefix"]),
+    "code_generations": lambda inputs: GenerationCleaner(above=inputs.get("prefix", "")),
 }
 
 
 def clean(text: str, *, feature: str, family: str, inputs: Inputs) -> str:
     """Return a whole answer after the steps that its feature asks for; `inputs` of the record."""
     step = CLEAN.get(feature)
-    return step(text, family, inputs) if step else text
+    return step(text, family, inputs) if step else strip_think_block(text)
 
 
-def cleaner(*, feature: str, inputs: Inputs) -> Cleaner | None:
-    """Return what cleans the stream of a feature, or None where nothing is taken out."""
+def cleaner(*, feature: str, inputs: Inputs) -> Cleaner:
+    """Return what cleans the stream of a feature."""
     make = CLEANERS.get(feature)
-    return make(inputs) if make else None
+    return make(inputs) if make else ThinkBlockStripper()

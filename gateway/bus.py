@@ -23,7 +23,7 @@ from django.conf import settings
 
 from gateway import concurrency, frames
 from gateway.errors import GatewayError
-from gateway.frames import Broken, Chunk, Frame
+from gateway.frames import Broken, Chunk, Frame, Quiet
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +39,27 @@ CANCEL_CHANNEL = "enclave:cancel"
 class Waiter:
     """A request that waits for the frames of its record.
 
-    `fault` is asked now and then what is wrong by now, so that the wait itself needs no timer.
+    `fault` is asked now and then what is wrong by now, so that the wait itself needs no timer. A
+    wait that is to be told of silence says how long (`heartbeat_s`).
     """
 
-    __slots__ = ("_frames", "active_at", "fault", "is_committed", "opened_at", "record_id")
+    __slots__ = (
+        "_beaten_at",
+        "_frames",
+        "active_at",
+        "fault",
+        "heartbeat_s",
+        "is_committed",
+        "opened_at",
+        "record_id",
+    )
 
     def __init__(self, record_id: UUID, fault: Callable[[float], GatewayError | None]) -> None:
         """Wait for this record's frames."""
         self.record_id = record_id
         self.fault = fault
-        self.opened_at = self.active_at = time.monotonic()
+        self.opened_at = self.active_at = self._beaten_at = time.monotonic()
+        self.heartbeat_s: float | None = None
         self.is_committed = False
         self._frames: SimpleQueue[Frame] = SimpleQueue()
 
@@ -56,6 +67,13 @@ class Waiter:
         """Hand over a frame; never blocks."""
         self.active_at = time.monotonic()
         self._frames.put(frame)
+
+    def beat(self, now: float) -> None:
+        """Hand over that nothing came, if that is wanted and due."""
+        silent_since = max(self.active_at, self._beaten_at)
+        if self.heartbeat_s is not None and now - silent_since >= self.heartbeat_s:
+            self._beaten_at = now
+            self._frames.put(Quiet())
 
     def get(self) -> Frame:
         """Return the next frame; a fault arrives as a `Broken` one."""
@@ -97,6 +115,8 @@ class Waiters:
             error = waiter.fault(now)
             if error is not None:
                 waiter.put(Broken(error=error))
+            else:
+                waiter.beat(now)
 
     def watch(self) -> None:
         """Look after all of them until `stop`: one timer, however many requests wait."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -46,6 +46,7 @@ class Call:
     """One question to a model: `prompt` is the slug of the prompt that puts it.
 
     `has_left` tells whether the client closed its connection; asked at least once a second.
+    `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
 
     feature: str
@@ -57,6 +58,7 @@ class Call:
     deadline_s: float
     correlation_id: str
     context: tuple[str, ...] = ()
+    heartbeat_s: float | None = None
     named_model: NamedModel | None = None
     is_connection_test: bool = False
     has_left: Callable[[], bool] = lambda: False
@@ -76,12 +78,23 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """How many tokens were asked and answered, as reported or estimated."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
     """An answer that is still coming; the first piece has arrived, so the status is known.
 
-    Iterating raises `StreamBroken` where the answer broke off; closing the iterator early means
-    that the client left.
+    `family` is the model's, `served_name` what its backend calls it. Iterating raises
+    `StreamBroken` where the answer broke off; closing the iterator early means that the client
+    left. Its value, for `yield from`, is the usage.
     """
 
     record_id: UUID
-    pieces: Iterator[str]
+    family: str
+    served_name: str
+    pieces: Generator[str, None, Usage]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -19,7 +19,7 @@ from gateway.audit.models import State
 from gateway.audit.records import Outcome
 from gateway.audit.writer import OpenJob
 from gateway.bus import LOOK_EVERY_S, Waiter
-from gateway.calls import Answer, Stream
+from gateway.calls import Answer, Stream, Usage
 from gateway.errors import (
     AuditUnavailable,
     ClientLeft,
@@ -30,7 +30,8 @@ from gateway.errors import (
     StreamBroken,
     WorkerLost,
 )
-from gateway.frames import Broken, Chunk, End, Frame
+from gateway.frames import Broken, Chunk, End, Frame, Quiet
+from models_registry.providers.openai_compatible import served_name
 
 if TYPE_CHECKING:
     from gateway.calls import Call
@@ -59,7 +60,7 @@ def answer(call: Call, prepared: Prepared) -> Answer:
             finish_reason=end.finish_reason,
             prompt_tokens=end.prompt_tokens,
             completion_tokens=end.completion_tokens,
-            context_tokens=prepared.context_tokens,
+            context_tokens=prepared.rendered.context_tokens,
         )
 
 
@@ -70,26 +71,33 @@ def stream(call: Call, prepared: Prepared) -> Stream:
         GatewayError: it failed before the first piece; the record says why.
     """
     inference = _Inference(call, prepared)
-    pieces = _pieces(inference)
+    pieces = _pieces(inference, call.heartbeat_s)
     next(pieces)  # up to the first frame: from here on, closing the iterator closes the record
-    return Stream(record_id=inference.waiter.record_id, pieces=pieces)
+    return Stream(
+        record_id=inference.waiter.record_id,
+        family=prepared.model.family,
+        served_name=served_name(prepared.model.identifier) or prepared.model.family,
+        pieces=pieces,
+    )
 
 
-def _pieces(inference: _Inference) -> Iterator[str]:
-    """Yield once when the first frame is there, then the text.
+def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, None, Usage]:
+    """Yield once when the first frame is there, then the text; return the usage.
 
     The last piece is followed by a clean end only if the outcome is committed.
     """
     with inference:
         frame = inference.next_frame()
+        inference.waiter.heartbeat_s = heartbeat_s
         yield ""
-        while isinstance(frame, Chunk):
+        while not isinstance(frame, End):
             try:
-                yield inference.deliver(frame.text)
+                yield inference.deliver(frame.text) if isinstance(frame, Chunk) else ""
                 frame = inference.next_frame()
             except GatewayError as exc:
                 # The format has no word for "failed": only a cut connection is honest.
                 raise StreamBroken(str(exc)) from exc
+        return Usage(prompt_tokens=frame.prompt_tokens, completion_tokens=frame.completion_tokens)
 
 
 class _Inference:
@@ -158,6 +166,8 @@ class _Inference:
     def _checked(self, frame: Frame) -> Frame:
         if isinstance(frame, Broken):
             raise frame.error
+        if isinstance(frame, Quiet):
+            return frame
         if isinstance(frame, Chunk):
             if frame.number != self._next_number:
                 raise self.broken("A piece of the answer was lost on the way.")

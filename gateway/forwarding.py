@@ -92,9 +92,9 @@ def _serve(claim: Claim) -> None:
     cancellation = _running[claim.id] = Cancellation()
     attempt = _Attempt(claim, cancellation)
     attempt.queue_ms = attempt.elapsed_ms()
+    retry_after_s = None
     try:
         outcome = attempt.run()
-        retry_after_s = None
     except ModelError as exc:
         outcome = attempt.failed(exc)
         retry_after_s = exc.retry_after_s if isinstance(exc, BackendRateLimited) else None
@@ -163,12 +163,19 @@ class _Attempt:
             cancellation=self.cancellation,
             correlation_id=self.claim.correlation_id,
         )
-        text = postprocess.clean(completion.text, feature=self.claim.feature, family=model.family)
+        text = postprocess.clean(
+            completion.text,
+            feature=self.claim.feature,
+            family=model.family,
+            inputs=self.claim.request["inputs"],
+        )
         self._note_first_token()
         return replace(completion, text=text)
 
     def _stream(self, model: ModelConfig, prompt: Prompt, limits: Limits) -> Completion:
-        parts = process.parts()
+        cleaner = postprocess.cleaner(
+            feature=self.claim.feature, inputs=self.claim.request["inputs"]
+        )
         last = None
         for delta in get_provider(model.provider).stream(
             prompt,
@@ -180,16 +187,22 @@ class _Attempt:
             last = delta
             if delta.text:
                 self._note_first_token()
-                self.pieces.append(delta.text)
-                chunk = Chunk(number=self.next_number, last=self.next_number, text=delta.text)
-                self.next_number += 1
-                parts.replies.push(self.claim.web_process, self.claim.id, chunk)
+                self._deliver(cleaner.feed(delta.text))
+        self._deliver(cleaner.flush())
         return Completion(
             text="".join(self.pieces),
             finish_reason=last.finish_reason if last else None,
             prompt_tokens=last.prompt_tokens if last else None,
             completion_tokens=last.completion_tokens if last else None,
         )
+
+    def _deliver(self, text: str) -> None:
+        if not text:
+            return
+        self.pieces.append(text)
+        chunk = Chunk(number=self.next_number, last=self.next_number, text=text)
+        self.next_number += 1
+        process.parts().replies.push(self.claim.web_process, self.claim.id, chunk)
 
     def _note_first_token(self) -> None:
         if self.first_token_ms is None:

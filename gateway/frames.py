@@ -51,7 +51,12 @@ class Broken:
     error: GatewayError
 
 
-Frame = Chunk | End | Broken
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quiet:
+    """Nothing came for a while, and the wait goes on; never travels."""
+
+
+Frame = Chunk | End | Broken | Quiet
 
 _END_FIELDS = tuple(field.name for field in fields(End))
 
@@ -69,8 +74,8 @@ def unpack(message: bytes) -> list[tuple[UUID, Frame]]:
 def _values(frame: Frame) -> list[Any]:
     if isinstance(frame, Chunk):
         return [frame.number, frame.last, frame.text]
-    if isinstance(frame, Broken):
-        raise TypeError("what broke in the web process is no worker's to send")
+    if isinstance(frame, Broken | Quiet):
+        raise TypeError("what happens in the web process is no worker's to send")
     return [getattr(frame, name) for name in _END_FIELDS]
 
 

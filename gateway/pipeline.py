@@ -18,7 +18,7 @@ from gateway.calls import Answer, Call, Stream
 from gateway.named_models import resolve_named, tested_model
 from models_registry.errors import ModelError
 from models_registry.providers.types import ModelConfig
-from prompts import budget, library
+from prompts import library
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +28,6 @@ class Prepared:
     decision: Decision
     model: ModelConfig
     rendered: library.Rendered
-    inputs: dict[str, str]
-    context_tokens: int
     config_version: int
 
 
@@ -61,25 +59,17 @@ def prepare(call: Call) -> Prepared:
     except (FeatureError, ModelError) as refusal:
         records.refuse(call, refusal, config_version=config.version)
         raise
-    fitted = budget.fit_code(
-        prefix=call.inputs.get("prefix", ""),
-        suffix=call.inputs.get("suffix", ""),
+    rendered = library.render(
+        feature=call.prompt,
+        family=model.family,
+        inputs=call.inputs,
         context=call.context,
         window_tokens=model.context_window,
+        has_native_fim=model.has_native_fim,
+        takes_prefill=model.takes_prefill,
     )
-    inputs = {**call.inputs, "prefix": fitted.prefix, "suffix": fitted.suffix}
     return Prepared(
-        decision=decision,
-        model=model,
-        rendered=library.render(
-            feature=call.prompt,
-            family=model.family,
-            inputs=inputs,
-            has_native_fim=model.has_native_fim,
-        ),
-        inputs=inputs,
-        context_tokens=fitted.context_tokens,
-        config_version=config.version,
+        decision=decision, model=model, rendered=rendered, config_version=config.version
     )
 
 

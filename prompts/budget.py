@@ -90,7 +90,7 @@ def fit(
         excess -= size - _size(kept[name])
     return Fitted(
         inputs=kept,
-        cut={name: Cut(kept=len(text), of=len(inputs[name])) for name, text in kept.items()},
+        cut=_cuts(kept, inputs),
     )
 
 
@@ -126,17 +126,20 @@ def fit_code(*, prefix: str, suffix: str, context: Sequence[str], window_tokens:
         left = room - estimate_tokens(kept_prefix) - estimate_tokens(kept_suffix)
         kept_context = _keep_start(joined, limit=max(left, 0) * BYTES_PER_TOKEN)
     kept = {"prefix": kept_prefix, "suffix": kept_suffix, "context": kept_context}
-    before = {"prefix": prefix, "suffix": suffix, "context": joined}
     return FittedCode(
         prefix=f"{kept_context}\n{kept_prefix}" if kept_context else kept_prefix,
         suffix=kept_suffix,
         context_tokens=estimate_tokens(kept_context),
-        cut={
-            name: Cut(kept=len(text), of=len(before[name]))
-            for name, text in kept.items()
-            if len(text) < len(before[name])
-        },
+        cut=_cuts(kept, {"prefix": prefix, "suffix": suffix, "context": joined}),
     )
+
+
+def _cuts(kept: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Cut]:
+    return {
+        name: Cut(kept=len(text), of=len(before[name]))
+        for name, text in kept.items()
+        if len(text) < len(before[name])
+    }
 
 
 def estimate_tokens(text: str) -> int:

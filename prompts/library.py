@@ -1,24 +1,27 @@
 """The prompts that ship with Enclave: `definitions/<feature>/<family folder or default>.yml`.
 
 To add one, write a file; `docs/adding-a-prompt.md` says how. Files are read once per process.
+`render` is what a call needs of them: the text, fitted into the model's window.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models_registry.families import FAMILIES
+from models_registry.families import FAMILIES, Family
 from models_registry.providers.types import Message, Prompt
-from prompts.errors import InvalidPrompt, PromptNotFound
+from prompts import budget
+from prompts.budget import Cut, End
+from prompts.errors import InvalidPrompt, MissingInput, PromptNotFound
 from prompts.renderer import Template, check_size, compile_template
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -33,14 +36,23 @@ class Definition:
     """One prompt for one feature: what is sent, and how the model is asked to answer.
 
     `version` is what an audit record shows, `digest` proves it: SHA-256 over the file's content as
-    JSON with sorted keys, in hex. None for a parameter means "do not send it".
+    JSON with sorted keys, in hex. None for a parameter means the family's own.
+    `inputs` must be given, `optional` may be; `aliases` are other names that callers have for them.
+    `cut` says which may be cut, and at which end, if the window is small: the first gives way
+    first. `fixed_tokens` is about how long the text is without values.
+    `answers_to` are the versions by which callers know the prompt; only the default's count.
     """
 
     feature: str
     folder: str
     version: str
     digest: str
+    answers_to: tuple[str, ...]
     inputs: tuple[str, ...]
+    optional: tuple[str, ...]
+    aliases: Mapping[str, str]
+    cut: Mapping[str, End]
+    fixed_tokens: int
     messages: tuple[tuple[str, Template], ...]
     text: Template | None
     prefill: Template | None
@@ -49,14 +61,25 @@ class Definition:
     stop: tuple[str, ...]
     text_stop: tuple[str, ...]
 
+    @property
+    def is_code(self) -> bool:
+        """Test whether this is the code at a cursor, which is cut by a rule of its own."""
+        return not self.cut and "prefix" in self.inputs and "suffix" in self.inputs
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """A prompt and which definition it came from."""
+    """A prompt, which definition it came from, and what became of the inputs.
+
+    `inputs` are all that were given, as the prompt holds them; `cut` says how much of them that is.
+    """
 
     prompt: Prompt
     version: str
     digest: str
+    inputs: Mapping[str, str]
+    cut: Mapping[str, Cut]
+    context_tokens: int
 
 
 class _Turn(BaseModel):
@@ -72,7 +95,11 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    answers_to: list[str] = Field(default_factory=lambda: ["1.0.0"], min_length=1)
     inputs: list[_InputName]
+    optional: list[_InputName] = Field(default_factory=list)
+    aliases: dict[_InputName, _InputName] = Field(default_factory=dict)
+    cut: dict[_InputName, End] = Field(default_factory=dict)
     messages: list[_Turn] = Field(min_length=1, max_length=32)
     text: str | None = None
     prefill: str | None = None
@@ -88,42 +115,126 @@ def render(
     feature: str,
     family: str,
     inputs: Mapping[str, str],
+    context: Sequence[str] = (),
+    window_tokens: int | None = None,
     has_native_fim: bool = False,
     takes_prefill: bool = False,
 ) -> Rendered:
-    """Return the prompt of a feature for a family, filled in.
+    """Return the prompt of a feature for a family, filled in and fitted into the window.
 
     A model with native fill-in-the-middle gets the definition's `text`, where there is one. The
     start of the answer that a definition may prescribe is sent only to a model that continues it.
+    `context` is what of the repository goes before code at a cursor; other prompts have none.
+    `window_tokens` None stands for the family's.
 
     Raises:
         PromptNotFound: see `get_definition`.
-        MissingInput: an input that the definition declares was not given.
+        MissingInput: inputs that the definition declares were not given.
         PromptTooLarge: all messages together are over MAX_PROMPT_BYTES.
     """
     definition = get_definition(feature, family)
+    window = FAMILIES[family].context_window if window_tokens is None else window_tokens
+    fitted = _fitted(definition, _complete(definition, inputs), context, window)
     if has_native_fim and definition.text is not None:
         prompt = Prompt(
-            text=definition.text.render(inputs),
+            text=definition.text.render(fitted.values),
             max_tokens=definition.max_tokens,
             temperature=definition.temperature,
             stop=definition.text_stop,
         )
-        return Rendered(prompt=prompt, version=definition.version, digest=definition.digest)
+    else:
+        prompt = _chat(definition, fitted.values, FAMILIES[family], window, takes_prefill)
+    return Rendered(
+        prompt=prompt,
+        version=definition.version,
+        digest=definition.digest,
+        inputs={**inputs, **fitted.values},
+        cut=fitted.cut,
+        context_tokens=fitted.context_tokens,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Fitted:
+    """The values of a definition's inputs, cut to fit."""
+
+    values: Mapping[str, str]
+    cut: Mapping[str, Cut]
+    context_tokens: int = 0
+
+
+def _complete(definition: Definition, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of all inputs that the definition knows."""
+    given = inputs
+    if definition.aliases:
+        given = {definition.aliases.get(name, name): value for name, value in inputs.items()}
+    try:
+        values = {name: given[name] for name in definition.inputs}
+    except KeyError:
+        missing = [name for name in definition.inputs if name not in given]
+        raise MissingInput(*missing, declared=definition.inputs, given=tuple(inputs)) from None
+    for name in definition.optional:
+        values[name] = given.get(name, "")
+    return values
+
+
+def _fitted(
+    definition: Definition, values: dict[str, str], context: Sequence[str], window: int
+) -> _Fitted:
+    if definition.is_code:
+        code = budget.fit_code(
+            prefix=values["prefix"], suffix=values["suffix"], context=context, window_tokens=window
+        )
+        values |= {"prefix": code.prefix, "suffix": code.suffix}
+        return _Fitted(values=values, cut=code.cut, context_tokens=code.context_tokens)
+    fitted = budget.fit(
+        values,
+        cut=definition.cut,
+        fixed_tokens=definition.fixed_tokens,
+        answer_tokens=definition.max_tokens,
+        window_tokens=window,
+    )
+    return _Fitted(values={**values, **fitted.inputs}, cut=fitted.cut)
+
+
+def _chat(
+    definition: Definition,
+    values: Mapping[str, str],
+    family: Family,
+    window: int,
+    takes_prefill: bool,
+) -> Prompt:
     messages = [
-        Message(role=role, content=template.render(inputs))
+        Message(role=role, content=template.render(values))
         for role, template in definition.messages
     ]
+    if not family.takes_system:
+        messages = _without_system(messages)
     if takes_prefill and definition.prefill is not None:
-        messages.append(Message(role="assistant", content=definition.prefill.render(inputs)))
-    check_size(*[message.content for message in messages])
-    prompt = Prompt(
+        messages.append(Message(role="assistant", content=definition.prefill.render(values)))
+    texts = [message.content for message in messages]
+    check_size(*texts)
+    max_tokens = family.max_tokens if definition.max_tokens is None else definition.max_tokens
+    if max_tokens is not None:
+        max_tokens = budget.answer_room(
+            answer_tokens=max_tokens, prompt=texts, window_tokens=window
+        )
+    return Prompt(
         messages=tuple(messages),
-        max_tokens=definition.max_tokens,
-        temperature=definition.temperature,
+        max_tokens=max_tokens,
+        temperature=(
+            family.temperature if definition.temperature is None else definition.temperature
+        ),
         stop=definition.stop,
     )
-    return Rendered(prompt=prompt, version=definition.version, digest=definition.digest)
+
+
+def _without_system(messages: list[Message]) -> list[Message]:
+    """Return the messages with the system's words at the head of the first message after it."""
+    if messages[0].role != "system" or len(messages) == 1:
+        return messages
+    system, first, *rest = messages
+    return [Message(role=first.role, content=f"{system.content}\n\n{first.content}"), *rest]
 
 
 @cache
@@ -141,6 +252,19 @@ def get_definition(feature: str, family: str) -> Definition:
         if (feature, folder) in definitions:
             return definitions[feature, folder]
     raise PromptNotFound(f"There is no prompt for the feature '{feature}'.")
+
+
+def answers_to(feature: str) -> tuple[str, ...]:
+    """Return the versions by which callers know a prompt.
+
+    Raises:
+        PromptNotFound: there is no such prompt.
+        InvalidPrompt: see `all_definitions`.
+    """
+    try:
+        return all_definitions()[feature, DEFAULT].answers_to
+    except KeyError:
+        raise PromptNotFound(f"There is no prompt for the feature '{feature}'.") from None
 
 
 @cache
@@ -162,7 +286,7 @@ def read_definition(path: Path) -> Definition:
     """
     where = f"{path.parent.name}/{path.name}"
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        file = _File.model_validate(_content(path))
     except yaml.MarkedYAMLError as exc:
         line = f", line {exc.problem_mark.line + 1}" if exc.problem_mark else ""
         raise InvalidPrompt(f"{where}{line}: {exc.problem}.") from exc
@@ -173,10 +297,14 @@ def read_definition(path: Path) -> Definition:
         error = exc.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, error["loc"])) or "the file"
         raise InvalidPrompt(f"{where}, {place}: {error['msg']}.") from exc
+    declared = (*file.inputs, *file.optional)
+    for name in (*file.cut, *file.aliases.values()):
+        if name not in declared:
+            raise InvalidPrompt(f"{where}: '{name}' is not a declared input.")
 
     def compiled(text: str, place: str) -> Template:
         try:
-            return compile_template(text, tuple(file.inputs))
+            return compile_template(text, declared)
         except InvalidPrompt as exc:
             raise InvalidPrompt(f"{where}, {place}: {exc}") from exc
 
@@ -186,7 +314,12 @@ def read_definition(path: Path) -> Definition:
         folder=path.stem,
         version=f"built-in/{path.parent.name}/{path.stem}@{file.version}",
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        answers_to=tuple(file.answers_to),
         inputs=tuple(file.inputs),
+        optional=tuple(file.optional),
+        aliases=file.aliases,
+        cut=file.cut,
+        fixed_tokens=budget.estimate_tokens("".join(turn.content for turn in file.messages)),
         messages=tuple(
             (turn.role, compiled(turn.content, f"messages.{number}"))
             for number, turn in enumerate(file.messages)
@@ -198,3 +331,12 @@ def read_definition(path: Path) -> Definition:
         stop=tuple(file.stop),
         text_stop=tuple(file.stop if file.text_stop is None else file.text_stop),
     )
+
+
+def _content(path: Path) -> Any:
+    """Return what a file says, and of what it does not say what the default beside it says."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.stem == DEFAULT or not isinstance(content, dict) or "messages" in content:
+        return content
+    default = yaml.safe_load(path.with_name(f"{DEFAULT}.yml").read_text(encoding="utf-8"))
+    return {**default, **content}

@@ -63,9 +63,7 @@ def resolve(asked: str | None, *, available: tuple[str, ...]) -> str:
         )
     candidates = {name: key for name in available if (key := _key_of(name)) is not None}
     fitting = [
-        name
-        for name, key in candidates.items()
-        if any(_holds(clauses, key) for clauses in choices)
+        name for name, key in candidates.items() if any(_holds(clauses, key) for clauses in choices)
     ]
     if not fitting:
         raise NoSuchVersion(f"No version matching '{text}' (available: {sorted(available)})")

@@ -19,7 +19,7 @@ from gateway.api import wire
 from gateway.api.responses import json_response
 from gateway.errors import AuditUnavailable, GatewayError, InferenceFailed
 from models_registry.errors import ModelError
-from prompts.errors import PromptError
+from prompts.errors import NoSuchVersion, PromptError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ STATUS = {
     "unregistered_model": 403,
     # prompts
     "prompt_not_found": 400,
+    "no_such_version": 400,
     "missing_input": 422,
     "invalid_prompt": 503,
     "prompt_too_large": 422,
@@ -110,6 +111,9 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
             return json_response({"detail": "There was an error parsing the body"}, status=400)
         case wire.InvalidBody():
             return json_response({"detail": _validation_detail(error, request)}, status=422)
+        case NoSuchVersion():
+            # Byte for byte what the reference says, which lists the versions there are.
+            return json_response({"detail": str(error)}, status=STATUS[error.code])
         case FeatureError() | PromptError() | GatewayError() | ModelError():
             return _failed(error, is_prompt=is_prompt)
         case DatabaseError():
@@ -128,7 +132,7 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
 
 def _validation_detail(error: wire.InvalidBody, request: HttpRequest) -> str:
     is_verbose = request.META.get(wire.VERBOSE_HEADER, "").lower() == "true"
-    return str(error.errors) if is_verbose else "Validation error"
+    return str(error.errors if is_verbose else error)
 
 
 def _failed(

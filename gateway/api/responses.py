@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -24,5 +24,14 @@ def text_stream(pieces: Iterable[str]) -> StreamingHttpResponse:
     """Return a stream of raw text: no framing, no terminator (gateway-api.md 3.3.3)."""
     response = StreamingHttpResponse(pieces, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def event_stream(events: Iterator[str]) -> StreamingHttpResponse:
+    """Return a stream of server-sent events, which clients tell from raw text by a header."""
+    response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8")
+    response.headers["X-Streaming-Format"] = "sse"
+    response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response

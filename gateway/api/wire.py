@@ -33,12 +33,12 @@ class UnreadableBody(Exception):
 class InvalidBody(Exception):
     """The body does not fit the wire format; answered 422.
 
-    `errors` says where and why, without the offending input.
+    `errors` says where and why, without the offending input; `detail` is what any caller may read.
     """
 
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
+    def __init__(self, errors: list[dict[str, Any]], detail: str = "Validation error") -> None:
         """Keep the list of errors."""
-        super().__init__("Validation error")
+        super().__init__(detail)
         self.errors = errors
 
 

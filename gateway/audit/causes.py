@@ -31,8 +31,3 @@ CAUSES: dict[str, str] = {
         if error not in NEVER_RECORDED
     },
 }
-
-
-def sentence(code: str, detail: str) -> str:
-    """Return the cause in words: what was written down, else what the code means."""
-    return detail or CAUSES.get(code, "")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from django.utils.safestring import SafeString
 
 from gateway.audit.escapes import visible, visible_html
@@ -69,8 +70,9 @@ def _answer(answer: Body | None, state: State) -> Part:
 
 
 def _inputs(request: Body) -> Iterator[Part]:
+    cuts = request.get("cut", {})
     for name, value in request.get("inputs", {}).items():
-        yield _part(name, value)
+        yield _part(name, value, note=_cut(cuts[name]) if name in cuts else "")
     parameters = {
         name: value
         for name, value in request.get("prompt", {}).items()
@@ -80,10 +82,14 @@ def _inputs(request: Body) -> Iterator[Part]:
         yield _part(name, value)
 
 
+def _cut(cut: Body) -> str:
+    return f"{cut['kept']:,} of {cut['of']:,} characters were kept, to fit the model's window."
+
+
 def _part(title: str, text: object, *, note: str = "") -> Part:
-    whole = str(text)
+    whole = text if isinstance(text, str) else orjson.dumps(text).decode()
     if len(whole) > SHOWN_MAX:
-        note = f"The first {SHOWN_MAX:,} of {len(whole):,} characters. {note}".strip()
+        note = f"Shown: the first {SHOWN_MAX:,} of {len(whole):,} characters. {note}".strip()
     return Part(
         title=visible(title),
         text=visible_html(whole[:SHOWN_MAX]),

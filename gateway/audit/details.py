@@ -12,7 +12,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from features.catalog import FEATURES
-from gateway.audit import causes
+from gateway.audit.causes import CAUSES
 from gateway.audit.escapes import visible
 from gateway.audit.models import InferenceRecord, State
 
@@ -56,18 +56,25 @@ class Section:
 
 def outcome(record: InferenceRecord) -> str:
     """Return how it ended, in one sentence."""
-    cause = causes.sentence(record.error_code, visible(record.error_detail))
-    if cause:
-        return cause
+    if record.error_code:
+        return CAUSES.get(record.error_code, "A newer Enclave knows what this code means.")
     match record.state:
         case State.QUEUED:
             return "The call waits for a worker."
         case State.RUNNING:
             return "The model is being asked."
-        case State.ANSWERED:
+        case State.ANSWERED if record.model_calls:
             return "The model answered."
+        case State.ANSWERED:
+            return "Answered without asking a model."
         case _:
             return "No cause is on record."
+
+
+def detail(record: InferenceRecord) -> str:
+    """Return what was written down about the outcome, unless `outcome` says it already."""
+    text = visible(record.error_detail)
+    return "" if text == outcome(record) else text
 
 
 def caller(record: InferenceRecord) -> str:

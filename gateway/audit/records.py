@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,10 @@ class Outcome:
 
 def opening(call: Call, prepared: Prepared) -> Row:
     """Return the row that opens the record of a call that will be forwarded."""
-    content = {"inputs": prepared.inputs, "prompt": prepared.rendered.prompt.as_dict()}
+    rendered = prepared.rendered
+    content = {"inputs": rendered.inputs, "prompt": rendered.prompt.as_dict()}
+    if rendered.cut:
+        content["cut"] = {name: asdict(cut) for name, cut in rendered.cut.items()}
     return {
         **_about(call, now=timezone.now(), config_version=prepared.config_version),
         "state": State.QUEUED.value,
@@ -58,8 +61,8 @@ def opening(call: Call, prepared: Prepared) -> Row:
         "model_id": prepared.model.model_id,
         "model_name": prepared.model.name,
         "revision_id": prepared.model.revision_id,
-        "prompt_version": prepared.rendered.version,
-        "prompt_digest": prepared.rendered.digest,
+        "prompt_version": rendered.version,
+        "prompt_digest": rendered.digest,
         "request": orjson.dumps(content).decode(),
     }
 

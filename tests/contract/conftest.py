@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from features import catalog
 from tests.conftest import need
 from tests.contract.replay import Replay
 from tests.rig.backend import ScriptedBackend
@@ -14,13 +15,13 @@ from tests.rig.services import RedisServer
 
 @pytest.fixture(scope="session")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
-    """Enclave with Code Completion on and one model, for calls that name none by address."""
+    """Enclave with every feature on and one model, for calls that name none by address."""
     gitlab, backend, redis_server = FakeGitLab(), ScriptedBackend(), need(RedisServer)
     gateway = Gateway(tmp_path_factory.mktemp("contract"), gitlab=gitlab, redis_server=redis_server)
     house = gateway.add_model(
         name="House model", family="codestral", endpoint=backend.endpoint, identifier="house"
     )
-    gateway.switch_on("code_completions", model=house)
+    gateway.switch_on(*(slug for slug, _ in catalog.choices()), model=house)
     yield Replay(gateway, gitlab, backend)
     gateway.discard()
     for part in (redis_server, backend, gitlab):

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.budget import BYTES_PER_TOKEN, RESERVED_TOKENS, estimate_tokens, fit_code
+from prompts.budget import (
+    BYTES_PER_TOKEN,
+    MARKER_TOKENS,
+    RESERVED_TOKENS,
+    Cut,
+    answer_room,
+    estimate_tokens,
+    fit_code,
+)
+from prompts.budget import fit as fit_inputs
 from prompts.library import render
 from prompts.renderer import MAX_PROMPT_BYTES
 
@@ -23,24 +32,24 @@ class TestFitCode:
         fitted = fit(prefix="def f():\n", suffix="\n")
 
         assert (fitted.prefix, fitted.suffix) == ("def f():\n", "\n")
-        assert (fitted.context_tokens, fitted.was_cut) == (0, False)
+        assert (fitted.context_tokens, fitted.cut) == (0, {})
 
     def test_keeps_the_end_of_the_prefix(self):
         fitted = fit(prefix="a" * 5000 + "b" * 2790)
 
         assert fitted.prefix == "b" * 2790
-        assert fitted.was_cut
+        assert fitted.cut
 
     def test_keeps_the_start_of_the_suffix(self):
         fitted = fit(suffix="a" * 210 + "b" * 5000)
 
         assert fitted.suffix == "a" * 210
-        assert fitted.was_cut
+        assert fitted.cut
 
     def test_does_not_cut_what_fits_exactly(self):
         fitted = fit(prefix="a" * 2790, suffix="b" * 210)
 
-        assert not fitted.was_cut
+        assert not fitted.cut
 
     def test_puts_the_context_before_the_prefix_as_the_reference_does(self):
         # Recording v2comp-context.
@@ -50,7 +59,7 @@ class TestFitCode:
 
         assert fitted.prefix == "def helper():\n    return 1\n\nX = 2\n\ndef fibonacci(n):\n"
         assert fitted.context_tokens == pytest.approx(13, abs=2)
-        assert not fitted.was_cut
+        assert not fitted.cut
 
     def test_counts_one_token_for_one_character_of_context(self):
         # Recording v2comp-lsp-headers.
@@ -63,18 +72,18 @@ class TestFitCode:
 
         assert fitted.prefix == "a" * 1350 + "\n" + "p" * 1500
         assert fitted.context_tokens == 450
-        assert fitted.was_cut
+        assert fitted.cut
 
     def test_drops_the_context_if_there_is_no_room(self):
         fitted = fit(prefix="p" * 9000, suffix="s" * 9000, context=["c"])
 
         assert fitted.prefix == "p" * 2790
-        assert (fitted.context_tokens, fitted.was_cut) == (0, True)
+        assert (fitted.context_tokens, fitted.cut["context"]) == (0, Cut(kept=0, of=1))
 
     def test_takes_empty_context_as_none(self):
         fitted = fit(prefix="p", context=["", ""])
 
-        assert (fitted.prefix, fitted.was_cut) == ("p", False)
+        assert (fitted.prefix, fitted.cut) == ("p", {})
 
     def test_gives_half_of_a_tiny_window_to_the_code(self):
         fitted = fit(prefix="p" * 9000, window_tokens=256)
@@ -108,7 +117,7 @@ class TestFitCode:
 
         assert prefix.endswith(fitted.prefix)
         assert suffix.startswith(fitted.suffix)
-        assert fitted.was_cut == ((fitted.prefix, fitted.suffix) != (prefix, suffix))
+        assert bool(fitted.cut) == ((fitted.prefix, fitted.suffix) != (prefix, suffix))
 
     @settings(max_examples=500, deadline=None)
     @given(code, code, st.lists(code, min_size=1, max_size=3), st.integers(1, 700))

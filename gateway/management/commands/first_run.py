@@ -16,6 +16,7 @@ from django.urls import reverse
 from features import catalog
 from features.models import ApiKey, FeatureRule, State
 from gateway.data_dir import write_private
+from gateway.management.commands.create_roles import AUDITORS, create_roles
 from models_registry.models import SelfHostedModel
 
 FILE = "first-run.env"
@@ -71,9 +72,13 @@ def as_lines(facts: dict[str, str]) -> str:
 
 
 def make_administrator() -> dict[str, str]:
-    """Return the login of a new administrator."""
+    """Return the login of a new administrator, who is an auditor too.
+
+    The superuser flag shows no content, and a first look ends with reading one's own record.
+    """
     password = secrets.token_urlsafe(12)
-    get_user_model().objects.create_superuser(username="admin", email="", password=password)
+    user = get_user_model().objects.create_superuser("admin", email="", password=password)
+    user.groups.set(role for role in create_roles() if role.name == AUDITORS)
     return {"ADMIN_USER": "admin", "ADMIN_PASSWORD": password}
 
 

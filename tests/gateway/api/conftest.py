@@ -22,6 +22,7 @@ from tests.rig.gitlab import rsa_key
 COMPLETIONS = "/v2/code/completions"
 CONNECTION_TEST = "/v1/prompts/model_configuration%2Fcheck"
 USER_TOKEN = "/v1/code/user_access_token"
+ABOVE, BELOW = "def add(a, b):\n    ", "\n\nprint(add(1, 2))\n"
 
 
 @dataclass
@@ -99,6 +100,23 @@ def send(method, path, **options):
 def post(path, value, **options):
     """POST a value as JSON and return the whole answer."""
     return send("POST", path, value=value, **options)
+
+
+def component(kind, **changes):
+    """Return a component of /v3 and /v4: the file at the cursor, to be completed or generated."""
+    payload = {
+        "file_name": "app.py",
+        "content_above_cursor": ABOVE,
+        "content_below_cursor": BELOW,
+        "language_identifier": "python",
+        "stream": False,
+    }
+    return {"type": f"code_editor_{kind}", "payload": {**payload, **changes}}
+
+
+def context(content="U = 1\n"):
+    """Return a component of /v3 and /v4: a file of the repository."""
+    return {"type": "code_context", "payload": {"type": "file", "name": "u.py", "content": content}}
 
 
 @pytest.fixture(autouse=True)
@@ -180,3 +198,40 @@ def unnamed(named):
         return named(**{**gone, **changes})
 
     return body
+
+
+@pytest.fixture
+def code_is_on(embedded):
+    """Both code features for everyone, and no model assigned."""
+    make_rule()
+    make_rule(feature="code_generations")
+    snapshot.refresh()
+
+
+@pytest.fixture
+def metadata(backend):
+    """A function that returns how GitLab names a model of the scripted backend."""
+
+    def of(behavior="stub", **changes):
+        usual = {
+            "provider": "openai",
+            "name": "codestral",
+            "endpoint": backend.endpoint,
+            "api_key": "sk-canary-key",
+            "identifier": f"custom_openai/{behavior}",
+        }
+        return {**usual, **changes}
+
+    return of
+
+
+@pytest.fixture
+def suggest(trusted, code_is_on, metadata):
+    """A function that sends components as GitLab does and returns the answer."""
+
+    def send(path, *components, model="stub", headers=None, **changes):
+        body = {"prompt_components": list(components), "model_metadata": metadata(model)}
+        body = {key: value for key, value in {**body, **changes}.items() if value is not None}
+        return post(path, body, headers=headers or trusted.headers())
+
+    return send

@@ -301,7 +301,7 @@ class TestAnything:
         body=st.binary(max_size=200),
         path=st.sampled_from([COMPLETIONS, CONNECTION_TEST, USER_TOKEN, "/v2/completions"]),
     )
-    def test_bytes_are_answered(self, trusted, echo, body, path):
+    def test_bytes_are_answered(self, trusted, signing_key, echo, body, path):
         answer = send("POST", path, body=body, headers=trusted.headers())
 
         assert answer.status in FINE

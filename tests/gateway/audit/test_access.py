@@ -1,0 +1,44 @@
+"""Promises of gateway/audit/access.py."""
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, Permission, User
+
+from gateway.audit.access import may_read_content
+from gateway.management.commands.create_roles import AUDITORS, MODEL_ADMINISTRATORS
+
+pytestmark = pytest.mark.django_db
+
+
+class TestMayReadContent:
+    def test_is_so_for_auditors(self, roles):
+        user = User.objects.create_user("auditor")
+        user.groups.add(roles[AUDITORS])
+
+        assert may_read_content(user)
+
+    def test_is_so_for_a_person_who_was_given_the_right(self):
+        user = User.objects.create_user("person")
+        user.user_permissions.add(Permission.objects.get(codename="read_content"))
+
+        assert may_read_content(user)
+
+    def test_is_not_so_for_superusers_and_model_administrators(self, roles):
+        user = User.objects.create_superuser("superuser")
+        user.groups.add(roles[MODEL_ADMINISTRATORS])
+
+        assert not may_read_content(user)
+
+    def test_is_so_for_a_superuser_who_is_an_auditor_too(self, roles):
+        user = User.objects.create_superuser("superuser")
+        user.groups.add(roles[AUDITORS])
+
+        assert may_read_content(user)
+
+    def test_ends_when_the_person_is_switched_off(self, roles):
+        user = User.objects.create_user("auditor", is_active=False)
+        user.groups.add(roles[AUDITORS])
+
+        assert not may_read_content(user)
+
+    def test_is_not_so_for_strangers(self):
+        assert not may_read_content(AnonymousUser())

@@ -1,0 +1,97 @@
+"""Promises of gateway/audit/conversation.py."""
+
+import pytest
+
+from gateway.audit import conversation as subject
+from gateway.audit.conversation import conversation
+from gateway.audit.models import State
+from models_registry.providers.types import Message, Prompt
+
+ANSWER = {"text": "return a + b", "finish_reason": "stop"}
+
+
+def request(**prompt):
+    return {"inputs": {"prefix": "def add"}, "prompt": Prompt(**prompt).as_dict()}
+
+
+def chat():
+    system, user = Message(role="system", content="Be brief."), Message(role="user", content="Hi")
+    return request(messages=(system, user), max_tokens=64, stop=("\n\n",))
+
+
+def titles(parts):
+    return [part.title for part in parts]
+
+
+class TestConversation:
+    def test_shows_the_messages_in_order_and_the_answer(self):
+        shown = conversation(chat(), ANSWER, state=State.ANSWERED)
+
+        assert titles(shown.parts) == ["System", "User", "Answer"]
+        assert [part.text for part in shown.parts] == ["Be brief.", "Hi", "return a + b"]
+        assert shown.parts[-1].note == "Finish reason: stop"
+
+    def test_shows_a_text_to_complete(self):
+        shown = conversation(request(text="<PRE>a<SUF>b<MID>"), ANSWER, state=State.ANSWERED)
+
+        assert titles(shown.parts) == ["Prompt", "Answer"]
+        assert shown.parts[0].text == "&lt;PRE&gt;a&lt;SUF&gt;b&lt;MID&gt;"
+
+    def test_shows_what_the_caller_sent_and_the_parameters_that_were_set(self):
+        shown = conversation(chat(), ANSWER, state=State.ANSWERED)
+
+        assert titles(shown.inputs) == ["prefix", "max_tokens", "stop"]
+        assert [part.text for part in shown.inputs] == [
+            "def add",
+            "64",
+            "[&quot;\\n\\n&quot;]",
+        ]
+
+    def test_says_how_much_of_an_input_was_kept(self):
+        body = chat() | {"cut": {"prefix": {"kept": 7, "of": 12_000}}}
+
+        shown = conversation(body, ANSWER, state=State.ANSWERED)
+
+        assert shown.inputs[0].note.startswith("7 of 12,000 characters were kept")
+
+    @pytest.mark.parametrize(
+        ("state", "note"),
+        [
+            (State.QUEUED, "There is no answer yet."),
+            (State.RUNNING, "There is no answer yet."),
+            (State.FAILED, "There is no answer."),
+            (State.CANCELLED, "There is no answer."),
+        ],
+    )
+    def test_says_that_there_is_no_answer(self, state, note):
+        shown = conversation(chat(), None, state=state)
+
+        assert shown.parts[-1].note == note
+
+    def test_says_that_nothing_was_sent(self):
+        shown = conversation(None, None, state=State.REFUSED)
+
+        assert [part.note for part in shown.parts] == [
+            "Nothing was sent to a model.",
+            "There is no answer.",
+        ]
+        assert shown.inputs == ()
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.FAILED, State.INTERRUPTED])
+    def test_does_not_call_a_part_of_an_answer_the_answer(self, state):
+        shown = conversation(chat(), {"text": "ret", "finish_reason": None}, state=state)
+
+        assert shown.parts[-1].title == "Answer, as far as it was delivered"
+
+    def test_tells_an_empty_answer_from_none(self):
+        shown = conversation(chat(), {"text": "", "finish_reason": None}, state=State.ANSWERED)
+
+        assert shown.parts[-1].note == "Empty."
+
+    def test_shows_of_a_huge_text_what_a_page_can_hold_and_says_so(self, monkeypatch):
+        monkeypatch.setattr(subject, "SHOWN_MAX", 3)
+
+        shown = conversation(chat(), ANSWER, state=State.ANSWERED)
+
+        assert shown.parts[-1].text == "ret"
+        assert shown.parts[-1].note.startswith("Shown: the first 3 of 12 characters.")

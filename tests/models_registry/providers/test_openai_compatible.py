@@ -1,0 +1,212 @@
+"""OpenAI's wire format: what is sent for which prompt and which model."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from models_registry.egress import Limits
+from models_registry.errors import BackendAuthFailed, ContextTooLong, ModelMisconfigured
+from models_registry.providers.openai_compatible import OpenAICompatible, served_name
+from models_registry.providers.types import Message, ModelConfig, Prompt
+from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, FIM_TEXT
+
+PROVIDER = OpenAICompatible()
+CHAT = Prompt(
+    messages=(
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Say hello."),
+    ),
+    max_tokens=16,
+    temperature=0.0,
+)
+PREFILLED = Prompt(
+    messages=(
+        Message(role="user", content="Write code."),
+        Message(role="assistant", content="<new_code>"),
+    )
+)
+TEXT = Prompt(text="<PRE>def <SUF><MID>", max_tokens=64, stop=("<EOT>",))
+
+
+def model(**fields: Any) -> ModelConfig:
+    facts = {
+        "revision_id": 1,
+        "model_id": 1,
+        "name": "house",
+        "family": "general",
+        "provider": "openai_compatible",
+        "endpoint": "http://llm.example.com:8000/v1",
+        "identifier": "custom_openai/house",
+        "api_key": "key",
+    }
+    return ModelConfig(**(facts | fields))
+
+
+def limits() -> Limits:
+    return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
+
+
+class TestServedName:
+    @pytest.mark.parametrize(
+        ("identifier", "name"),
+        [
+            ("custom_openai/house", "house"),
+            ("openai/house", "house"),
+            ("hosted_vllm/Qwen/Qwen2.5-Coder", "Qwen/Qwen2.5-Coder"),
+            ("custom_openai/openai/gpt-oss-20b", "openai/gpt-oss-20b"),
+            ("litellm_proxy/house", "house"),
+            ("lm_studio/house", "house"),
+            ("text-completion-openai/house", "house"),
+            ("codestral/house", "house"),
+            ("ollama_chat/house:7b", "house:7b"),
+            ("provider/some-model", "some-model"),
+            ("house", "house"),
+            ("Qwen/Qwen2.5-Coder", "Qwen/Qwen2.5-Coder"),
+            ("mistralai/Devstral", "mistralai/Devstral"),
+            ("/models/house.gguf", "/models/house.gguf"),
+            ("", ""),
+        ],
+    )
+    def test_is_the_identifier_without_a_known_route(self, identifier, name):
+        assert served_name(identifier) == name
+
+
+class TestBuild:
+    def test_asks_a_chat(self):
+        request = PROVIDER.build(CHAT, model(), is_streamed=False)
+
+        assert request.url == "http://llm.example.com:8000/v1/chat/completions"
+        assert request.headers == {"Authorization": "Bearer key"}
+        assert request.body == {
+            "model": "house",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Say hello."},
+            ],
+            "max_tokens": 16,
+            "temperature": 0.0,
+        }
+
+    def test_asks_to_complete_a_text(self):
+        request = PROVIDER.build(TEXT, model(), is_streamed=False)
+
+        assert request.url == "http://llm.example.com:8000/v1/completions"
+        assert request.body == {
+            "model": "house",
+            "prompt": "<PRE>def <SUF><MID>",
+            "max_tokens": 64,
+            "stop": ["<EOT>"],
+        }
+
+    def test_an_empty_text_is_a_text(self):
+        request = PROVIDER.build(Prompt(text=""), model(), is_streamed=False)
+
+        assert request.body == {"model": "house", "prompt": ""}
+
+    @pytest.mark.parametrize("prompt", [CHAT, TEXT])
+    def test_asks_for_the_tokens_of_a_stream(self, prompt):
+        body = PROVIDER.build(prompt, model(), is_streamed=True).body
+
+        assert body["stream"] is True
+        assert body["stream_options"] == {"include_usage": True}
+
+    def test_sends_at_most_four_stops(self):
+        prompt = Prompt(text="x", stop=("a", "b", "c", "d", "e"))
+
+        assert PROVIDER.build(prompt, model(), is_streamed=False).body["stop"] == list("abcd")
+
+    def test_sends_the_dummy_key_without_one(self):
+        request = PROVIDER.build(CHAT, model(api_key=""), is_streamed=False)
+
+        assert request.headers == {"Authorization": "Bearer dummy_key"}
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"is_reasoning": True},
+            {"identifier": "openai/gpt-5"},
+            {"identifier": "gpt-5-mini"},
+            {"identifier": "openai/GPT-5.1-chat"},
+            {"identifier": "o1"},
+            {"identifier": "openai/o3-mini"},
+            {"identifier": "o4-mini-2025"},
+        ],
+    )
+    def test_limits_a_reasoning_model_in_its_own_way(self, fields):
+        body = PROVIDER.build(CHAT, model(**fields), is_streamed=False).body
+
+        assert body["max_completion_tokens"] == 16
+        assert not {"max_tokens", "temperature"} & set(body)
+
+    @pytest.mark.parametrize(
+        "identifier", ["gpt-4o", "gpt-50", "olmo1", "foo1", "o10", "solo3", "gpt-oss-20b"]
+    )
+    def test_takes_no_other_for_a_reasoning_model(self, identifier):
+        body = PROVIDER.build(CHAT, model(identifier=identifier), is_streamed=False).body
+
+        assert (body["max_tokens"], body["temperature"]) == (16, 0.0)
+
+    @pytest.mark.parametrize("name", ["claude-opus-4-7", "claude_opus_4_8", "claude-sonnet-5"])
+    def test_sends_no_temperature_where_it_is_refused(self, name):
+        body = PROVIDER.build(CHAT, model(identifier=name), is_streamed=False).body
+
+        assert body["max_tokens"] == 16
+        assert "temperature" not in body
+
+    @pytest.mark.parametrize(
+        ("prompt", "fields", "is_continued"),
+        [
+            (PREFILLED, {"takes_prefill": True}, True),
+            (PREFILLED, {"family": "mistral"}, True),
+            (PREFILLED, {"family": "mixtral"}, False),
+            (PREFILLED, {}, False),
+            (CHAT, {"takes_prefill": True, "family": "mistral"}, False),
+        ],
+    )
+    def test_lets_a_server_go_on_with_a_begun_answer(self, prompt, fields, is_continued):
+        body = PROVIDER.build(prompt, model(**fields), is_streamed=False).body
+
+        assert body.get("continue_final_message") is (True if is_continued else None)
+        assert body.get("add_generation_prompt") is (False if is_continued else None)
+
+    def test_names_what_is_missing(self):
+        with pytest.raises(ModelMisconfigured, match="endpoint"):
+            PROVIDER.build(CHAT, model(endpoint=""), is_streamed=False)
+
+
+class TestLlamaCpp:
+    @pytest.mark.parametrize(
+        ("prompt", "text"),
+        [
+            (CHAT, CHAT_TEXT),
+            (Prompt(text=f"{FIM_PREFIX}def {FIM_SUFFIX}{FIM_MIDDLE}", max_tokens=64), FIM_TEXT),
+        ],
+    )
+    def test_answers_the_same_whole_and_streamed(self, llama, prompt, text):
+        config = model(endpoint=llama.endpoint, identifier=llama.model, api_key=llama.api_key)
+
+        whole = PROVIDER.complete(prompt, config, limits=limits())
+        deltas = list(PROVIDER.stream(prompt, config, limits=limits()))
+
+        assert whole.text == text
+        assert "".join(delta.text for delta in deltas) == text
+        assert deltas[-1].finish_reason == whole.finish_reason == "stop"
+        assert deltas[-1].completion_tokens == whole.completion_tokens
+
+    def test_says_that_the_key_is_wrong(self, llama):
+        config = model(endpoint=llama.endpoint, identifier=llama.model, api_key="wrong")
+
+        with pytest.raises(BackendAuthFailed):
+            PROVIDER.complete(CHAT, config, limits=limits())
+
+    @pytest.mark.parametrize("is_streamed", [True, False])
+    def test_says_that_the_prompt_is_too_long(self, llama, is_streamed):
+        config = model(endpoint=llama.endpoint, identifier=llama.model, api_key=llama.api_key)
+        prompt = Prompt(text="left plus right " * 20_000, max_tokens=16)
+        ask = PROVIDER.stream if is_streamed else PROVIDER.complete
+
+        with pytest.raises(ContextTooLong):
+            list(ask(prompt, config, limits=limits()))
