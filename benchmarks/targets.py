@@ -50,10 +50,10 @@ BELOW = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """What a target's log holds: records by state, and answers stored."""
+    """What a target's log holds: records by state, and answered ones with both halves stored."""
 
     by_state: Mapping[str, int]
-    answers: int
+    pairs: int
 
 
 class Target:
@@ -164,8 +164,9 @@ class Enclave(Target):
             f"SELECT count(*) FROM {record} AS r"  # noqa: S608  # our own table names
             f" JOIN {content} AS asked ON asked.record_id = r.id AND asked.kind = 1"
             f" JOIN {content} AS told ON told.record_id = r.id AND told.kind = 2"
+            " WHERE r.state = 'answered'"
         )
-        return Log(by_state=dict(states), answers=pairs[0][0])
+        return Log(by_state=dict(states), pairs=pairs[0][0])
 
     def _start_services(self) -> None:
         self._environment = {

@@ -96,7 +96,7 @@ class Cleaner(Protocol):
 
 
 FENCE = re.compile(r"`{3}\S*\s*")
-CLOSING_FENCE = re.compile(r"`{3,}$")
+FENCE_MIN = 3
 NEW_CODE = "<new_code>"
 NEW_CODE_END = "</new_code>"
 
@@ -133,7 +133,9 @@ class GenerationCleaner:
         """Return the last line, which no line break ended."""
         last = "".join([*self._line, self._think.flush()])
         self._line.clear()
-        return self._shown(CLOSING_FENCE.sub("", last))
+        code = last.rstrip("`")
+        # One or two may be code's own; three close what the model thinks of as Markdown.
+        return self._shown(code if len(last) - len(code) >= FENCE_MIN else last)
 
     def _shown(self, line: str) -> str:
         if self._is_over:

@@ -281,11 +281,13 @@ def stream_key(web_process: str) -> str:
 
 def connect(*, socket_timeout_s: float = 2.0) -> Any:
     """Return a client of its own pool; a hung Redis is noticed after the time-out."""
+    # A unix socket has no keep-alive, and redis-py refuses to be asked for one.
+    keepalive = {} if settings.REDIS_URL.startswith("unix://") else {"socket_keepalive": True}
     return redis.Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=socket_timeout_s,
         socket_connect_timeout=2.0,
-        socket_keepalive=True,
+        **keepalive,
     )
 
 

@@ -7,7 +7,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     # GitLab appends paths to a base URL as it is stored, so `//v1/...` arrives (gitlab-client 1.1);
     # newer clients use the base URL of the vendor's cloud, which ends in /ai.
-    re_path(r"^/*(?:ai/+)?", include("gateway.api.urls")),
+    re_path(r"^(?:/+)?(?:ai/+)?", include("gateway.api.urls")),
 ]
 
 handler500 = "gateway.api.errors.server_error"

@@ -108,8 +108,11 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
         return Records
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow equality only: a pattern typed into the URL could keep the database busy."""
-        return "__" not in lookup or lookup.endswith("__exact")
+        """Allow equality only: a pattern typed into the URL could keep the database busy.
+
+        PostgreSQL cannot look for a NUL at all.
+        """
+        return "\x00" not in value and ("__" not in lookup or lookup.endswith("__exact"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[InferenceRecord], search_term: str

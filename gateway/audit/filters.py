@@ -84,11 +84,7 @@ class ExactFilter(TextFilter):  # type: ignore[misc]  # Unfold has no types
 
     def queryset(self, request: HttpRequest, queryset: Records) -> Records:
         text = (self.value() or "").strip()
-        if not text:
-            return queryset
-        if "\x00" in text:
-            return queryset.none()  # PostgreSQL refuses to look for it
-        return queryset.filter(self.condition(text))
+        return queryset.filter(self.condition(text)) if text else queryset
 
     def condition(self, text: str) -> Q:
         """Return what a record must fulfill."""

@@ -185,7 +185,6 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = GATEWAY_DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 
 LOGIN_URL = "admin:login"

@@ -1,16 +1,18 @@
 """Tests: own keys, a database file of their own, and no Redis unless a test brings one."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 # The tests bring their own services; what the developer's shell points at is not theirs.
 TEST_DATA_DIR = tempfile.mkdtemp(prefix="enclave-test-")
+atexit.register(shutil.rmtree, TEST_DATA_DIR, ignore_errors=True)
 os.environ["GATEWAY_DATA_DIR"] = TEST_DATA_DIR
 os.environ.pop("REDIS_URL", None)
 
 from gateway.settings.base import *  # noqa: E402
 
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = "test-" + "k" * 60
 ALLOWED_HOSTS = ["*"]
 GATEWAY_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]

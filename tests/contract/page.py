@@ -72,6 +72,8 @@ def _sent(first: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     words = []
     if "user" in ours or "None" in first.get("user", ""):
         words.append(f"sends `{json.dumps(first['user'])}`")
+    if "roles" in ours:
+        words.append(f"sends messages of {' and '.join(first['roles'])} only")
     for name, value in ours.get("body", {}).items():
         words.append(f"without `{name}`" if value is None else f"`{name}` `{json.dumps(value)}`")
     return words

@@ -11,7 +11,7 @@ RECORDINGS = recordings()
 # A client that leaves is no exchange that ends; it has a test of its own below.
 LEAVES = "up-disconnect-stream"
 # What the reference serves and we do not; a new name here needs a very good reason.
-REFUSED = {"auth-tok-no_aud"}
+REFUSED = {"auth-tok-no_aud", "prompts-traversal-enc"}
 
 
 class TestRecordings:

@@ -458,7 +458,6 @@ def is_right(name, method, answer):
 TEXT_COLUMNS = (
     *("instance_id", "user_id", "global_user_id", "api_key_name", "group_path", "feature"),
     *("endpoint", "correlation_id", "policy", "model_name", "prompt_version", "error_detail"),
-    *("web_process", "worker_process"),
 )
 
 
@@ -518,9 +517,20 @@ class TestQueryString:
             {"error_detail__regex": "(a+)+$"},
             {"correlation_id__icontains": "a"},
             {"model_name__startswith": "a"},
+            *(
+                {name: "\x00"}
+                for name in (
+                    "group",
+                    "caller",
+                    "cause",
+                    "feature",
+                    "state__exact",
+                    "opened_at_to_0",
+                )
+            ),
         ],
     )
-    def test_may_not_hold_patterns(self, auditor, query):
+    def test_may_not_hold_patterns_or_nul(self, auditor, query):
         assert auditor.get(LIST, query).status_code == 400
 
     @pytest.mark.parametrize(
