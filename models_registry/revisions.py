@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from models_registry.errors import ModelMisconfigured
 from models_registry.models import ModelRevision
@@ -24,4 +24,5 @@ def get(revision_id: int) -> ModelConfig:
         raise ModelMisconfigured("The model's revision is gone from the registry.") from None
     finally:
         # A worker's greenlet asks once and never again: it must not keep a connection.
-        close_old_connections()
+        if not connection.in_atomic_block:
+            close_old_connections()

@@ -167,7 +167,8 @@ def _complete(definition: Definition, inputs: Mapping[str, str]) -> dict[str, st
     """Return the values of all inputs that the definition knows."""
     given = inputs
     if definition.aliases:
-        given = {definition.aliases.get(name, name): value for name, value in inputs.items()}
+        renamed = {own: inputs[other] for other, own in definition.aliases.items() if other in inputs}
+        given = {**renamed, **inputs}
     try:
         values = {name: given[name] for name in definition.inputs}
     except KeyError:

@@ -19,7 +19,7 @@ _numbers = count(1)
 def make_model(**facts: Any) -> SelfHostedModel:
     """Return a saved model that an administrator registered."""
     number = next(_numbers)
-    return SelfHostedModel.objects.create(
+    model: SelfHostedModel = SelfHostedModel.objects.create(
         **{
             "name": f"model {number}",
             "family": "codestral",
@@ -29,22 +29,26 @@ def make_model(**facts: Any) -> SelfHostedModel:
             **facts,
         }
     )
+    return model
 
 
 def make_group(path: str = "", **facts: Any) -> Group:
     """Return a saved group at the root of the tree."""
     number = next(_numbers)
-    return Group.objects.create(path=path or f"group-{number}", **facts)
+    group: Group = Group.objects.create(path=path or f"group-{number}", **facts)
+    return group
 
 
 def make_rule(group: Group | None = None, **facts: Any) -> FeatureRule:
     """Return a saved rule: on for the whole instance, unless said otherwise."""
-    return FeatureRule.objects.create(group=group, **{"feature": FEATURE, **facts})
+    rule: FeatureRule = FeatureRule.objects.create(group=group, **{"feature": FEATURE, **facts})
+    return rule
 
 
 def make_member(group: Group, user_ref: str) -> Membership:
     """Return a saved membership."""
-    return Membership.objects.create(group=group, user_ref=user_ref)
+    membership: Membership = Membership.objects.create(group=group, user_ref=user_ref)
+    return membership
 
 
 def make_api_key(group: Group | None = None, **facts: Any) -> tuple[ApiKey, str]:

@@ -15,6 +15,7 @@ FIXTURES = fixtures()
 DIFFERENT = differences()["fixtures"]
 PREFLIGHT = "033_completion_direct_cors_preflight"
 COMPLETIONS = ("/v2/code/completions", "/v2/completions")
+GENERATIONS = ("/v2/code/generations", "/v3/code/completions", "/v4/code/suggestions")
 SERVED = sorted(
     name
     for name, fixture in FIXTURES.items()
@@ -33,6 +34,19 @@ class TestFixtures:
         assert [choice["text"] for choice in answer["choices"]] == [TEXT]
         assert answer["choices"][0].keys() == {"text", "index", "finish_reason"}
         assert {"engine", "name", "lang"} <= answer["model"].keys()
+
+    @pytest.mark.parametrize("name", [n for n in SERVED if FIXTURES[n]["path"] in GENERATIONS])
+    def test_generates_code(self, replay, name):
+        reply = replay.send_fixture(FIXTURES[name])
+
+        assert (reply.status, reply.end) == (200, "clean")
+        if FIXTURES[name]["body"].get("stream"):
+            assert reply.text == TEXT
+        else:
+            answer = json.loads(reply.text)
+            assert [choice["text"].lstrip("\n") for choice in answer["choices"]] == [TEXT]
+            assert answer["choices"][0].keys() == {"text", "index", "finish_reason"}
+            assert {"engine", "name", "lang"} <= answer["model"].keys()
 
     @pytest.mark.parametrize("name", [n for n in SERVED if "/prompts/" in FIXTURES[n]["path"]])
     def test_answers_a_prompt(self, replay, name):

@@ -48,7 +48,7 @@ def line_redis() -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def line_postgres_url(postgres_cluster) -> str:
     """A database for this module's lines."""
-    return postgres_cluster.url(postgres_cluster.create_database())
+    return str(postgres_cluster.url(postgres_cluster.create_database()))
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,15 @@ FAULTS = {
 BROKEN_STREAMS = ("cut-midstream", "err-midstream", "nodone_cut-midstream")
 
 
+def until_cut(pieces):
+    """Yield what comes until the connection is cut; a clean end is a failure."""
+    try:
+        yield from pieces
+    except requests.exceptions.RequestException:
+        return
+    pytest.fail("the stream ended as if it were complete")
+
+
 @pytest.fixture
 def own(request, tmp_path, gitlab, backend):
     """A product of this test's own, which it may break: (gateway, ask)."""
@@ -85,17 +94,14 @@ class TestModelFaults:
     def test_a_broken_stream_never_looks_complete(self, line, ask, behavior):
         answer = ask(behavior, stream=True, request_id=f"broken/{behavior}")
 
-        received = b""
-        with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            for piece in answer.iter_content(None):
-                received += piece
+        received = "".join(until_cut(answer.iter_content(None, decode_unicode=True)))
 
         assert answer.status_code == 200
-        assert TEXT.startswith(received.decode())
+        assert TEXT.startswith(received)
         record = record_of(line, f"broken/{behavior}")
         assert record["state"] == "failed"
         assert record["error_code"] in ("malformed_reply", "backend_failed")
-        assert line.contents(record["id"])["answer"]["text"] == received.decode()
+        assert line.contents(record["id"])["answer"]["text"] == received
 
     def test_an_unreachable_model_is_said_to_be_so(self, line, ask):
         answer = ask(model_endpoint="http://127.0.0.1:9/v1")
@@ -150,7 +156,7 @@ class TestRedisFaults:
         )
 
     def test_works_again_by_itself_when_redis_is_back(self, own, redis_server):
-        line, ask = own
+        _, ask = own
         redis_server.kill()
         assert ask().status_code == 503
 
@@ -159,7 +165,7 @@ class TestRedisFaults:
         wait_until(lambda: ask().status_code == 200, within_s=20, what="an answer")
 
     def test_a_hung_redis_answers_503_within_two_seconds(self, own, redis_server):
-        line, ask = own
+        _, ask = own
         assert ask().status_code == 200
         redis_server.stop()
         started_at = time.monotonic()
@@ -172,7 +178,7 @@ class TestRedisFaults:
         wait_until(lambda: ask().status_code == 200, within_s=20, what="an answer")
 
     def test_readiness_follows_redis(self, own, redis_server):
-        line, ask = own
+        line, _ = own
         assert line.get("/monitoring/ready").status_code == 200
 
         redis_server.kill()
@@ -186,7 +192,7 @@ class TestDatabaseFaults:
     def test_a_database_that_is_gone_stops_everything_and_comes_back(
         self, own, backend, postgres_server
     ):
-        line, ask = own
+        _, ask = own
         assert ask().status_code == 200
         postgres_server.kill()
         before, started_at = len(backend.calls), time.monotonic()
@@ -200,7 +206,7 @@ class TestDatabaseFaults:
         wait_until(lambda: ask().status_code == 200, within_s=20, what="an answer")
 
     def test_a_hung_database_answers_503_within_two_seconds(self, own, backend, postgres_server):
-        line, ask = own
+        _, ask = own
         assert ask().status_code == 200
         before = len(backend.calls)
         postgres_server.stop()
@@ -224,9 +230,7 @@ class TestKilledProcesses:
         received = next(pieces)
 
         line.kill_worker()
-        with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            for piece in pieces:
-                received += piece
+        received += "".join(until_cut(pieces))
 
         wait_until(
             lambda: line.records()[-1]["state"] == "interrupted", within_s=15, what="the record"
@@ -243,9 +247,7 @@ class TestKilledProcesses:
 
         line.kill_web()
         line.kill_worker()
-        with pytest.raises(requests.exceptions.RequestException):
-            for piece in pieces:
-                received += piece
+        received += "".join(until_cut(pieces))
         line.start()
 
         wait_until(

@@ -32,8 +32,6 @@ INPUTS: dict[str, dict[str, str]] = {
         "language": "Python",
         "prefix": PREFIX,
         "suffix": SUFFIX,
-        "trimmed_content_above_cursor": PREFIX,
-        "trimmed_content_below_cursor": SUFFIX,
         "user_instruction": "Add the recursion.",
         "libraries": "numpy",
         "related_files": '<file_content file_name="u.py">X = 1</file_content>',

@@ -5,16 +5,31 @@ import pytest
 from features import catalog
 from models_registry.families import FAMILIES
 from models_registry.providers.types import Message
-from prompts import library
+from prompts import library, versions
+from prompts.budget import Cut
 from prompts.errors import InvalidPrompt, MissingInput, PromptNotFound, PromptTooLarge
+from tests.prompts.samples import CODE, INPUTS, PREFIX, SUFFIX
 
-PREFIX = 'def fibonacci(n):\n    """Return the n-th number."""\n    if n < 2:\n        return n\n'
-SUFFIX = "\n\nprint(fibonacci(10))\n"
-CODE = {"prefix": PREFIX, "suffix": SUFFIX, "file_name": "app.py", "language": "python"}
-INPUTS = {"code_completions": CODE, "model_configuration": {}}
 TALKING = sorted(set(FAMILIES) - {"embedding"})
+SLUGS = sorted(prompt.slug for prompt in catalog.PROMPTS.values())
 FIM_STOP = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>")
 INST_STOP = ("[INST]", "[/INST]", "[PREFIX]", "[MIDDLE]")
+
+# gitlab-client.md 1.7: what a self-hosted GitLab looks up, and what it forces otherwise.
+RAILS = [
+    *((slug, "^1.0.0") for slug in SLUGS),
+    ("code_generations", "^2.0.1"),
+    ("code_generations", "2.0.0"),
+    ("code_generations", "1.2.0-dev"),
+    ("generate_commit_message", "1.2.0"),
+    ("summarize_new_merge_request", "^2.0.0"),
+    ("summarize_review", "^2.0.0"),
+    ("summarize_review", "2.1.0"),
+    ("review_merge_request", "1.3.0"),
+    ("resolve_vulnerability", "1.0.1"),
+    ("chat_explain_vulnerability", "1.0.1"),
+    ("glab_ask_git_command", "1.0.0"),
+]
 
 VALID = """\
 version: "1.0.0"
@@ -41,16 +56,33 @@ def definition(folder, text, name="default.yml"):
     return library.read_definition(path)
 
 
-SLUGS = sorted(prompt.slug for prompt in catalog.PROMPTS.values())
+def first_family_of(feature, folder):
+    """Return a family that is served by this definition."""
+    return next(
+        family for family in TALKING if library.get_definition(feature, family).folder == folder
+    )
 
 
 class TestSnapshots:
-    @pytest.mark.parametrize("family", TALKING)
-    @pytest.mark.parametrize("feature", SLUGS)
-    def test_of_every_feature_and_family(self, feature, family, snapshot):
+    @pytest.mark.parametrize(("feature", "folder"), sorted(library.all_definitions()))
+    def test_of_every_text(self, feature, folder, snapshot):
+        family = first_family_of(feature, folder)
         rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
 
-        assert {"version": rendered.version, **rendered.prompt.as_dict()} == snapshot
+        texts = [f"{m.role}:\n{m.content}" for m in rendered.prompt.messages]
+        assert "\n\n".join(texts) == snapshot
+
+    @pytest.mark.parametrize("feature", SLUGS)
+    def test_of_every_familys_parameters(self, feature, snapshot):
+        parameters = {}
+        for family in TALKING:
+            rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
+            prompt = rendered.prompt
+            roles = " ".join(message.role for message in prompt.messages)
+            sent = (prompt.max_tokens, prompt.temperature, *prompt.stop)
+            parameters[family] = f"{rendered.version} {roles} {sent}"
+
+        assert parameters == snapshot
 
     @pytest.mark.parametrize("family", TALKING)
     def test_of_every_family_with_native_fim(self, family, snapshot):
@@ -135,6 +167,40 @@ class TestReference:
         assert [message.role for message in prompt.messages] == ["system", "user"]
 
     @pytest.mark.parametrize(
+        ("feature", "family", "parameters"),
+        [
+            # gateway-api.md 7.4 and 4.4; those with a recording are named in tests/contract
+            ("chat_explain_vulnerability", "general", (2048, 0.1)),
+            ("chat_explain_vulnerability", "gpt", (2048, None)),
+            ("chat_explain_vulnerability", "codestral", (2048, 0.0)),
+            ("chat_explain_vulnerability", "llama3", (2048, 0.0)),
+            ("chat_fix_code", "mistral", (2048, 0.1)),
+            ("chat_fix_code", "codestral", (2048, 0.3)),
+            ("chat_fix_code", "llama3", (2048, 0.3)),
+            ("chat_refactor_code", "mixtral", (2048, 0.0)),
+            ("chat_refactor_code", "codestral", (2048, 0.3)),
+            ("chat_write_tests", "llama3", (2048, 0.3)),
+            ("chat_write_tests", "mistral", (2048, 0.0)),
+            ("chat_merge_request_reader", "gpt", (2048, 0.1)),
+            ("chat_merge_request_reader", "general", (2048, 0.0)),
+            ("chat_issue_reader", "mistral", (2048, 0.1)),
+            ("chat_documentation_search", "general", (4096, 0.1)),
+            ("chat_documentation_search", "gpt", (None, 0.1)),
+            ("categorize_question", "general", (500, 0.0)),
+            ("classify_code_review_mention_intent", "general", (50, 0.0)),
+            ("feature_discovery_search", "gpt", (1024, 0.0)),
+            ("generate_session_title", "general", (40, 0.0)),
+            ("resolve_vulnerability", "general", (4096, 0.1)),
+            ("review_merge_request", "general", (8192, 0.0)),
+            ("summarize_duo_workflow", "general", (1024, 0.0)),
+        ],
+    )
+    def test_parameters_of_prompts_are_the_same(self, feature, family, parameters):
+        prompt = library.render(feature=feature, family=family, inputs=INPUTS[feature]).prompt
+
+        assert (prompt.max_tokens, prompt.temperature) == parameters
+
+    @pytest.mark.parametrize(
         ("family", "user_message"),
         [
             ("codestral", "<s>[SUFFIX][PREFIX]"),
@@ -210,6 +276,127 @@ class TestRender:
         with pytest.raises(MissingInput, match=f"'{name}'"):
             library.render(feature="code_completions", family=family, inputs=inputs)
 
+    def test_refuses_all_missing_inputs_at_once(self):
+        with pytest.raises(MissingInput, match="the inputs 'selected_text', 'language_info'"):
+            library.render(
+                feature="chat_explain_code",
+                family="general",
+                inputs={"input": "x", "file_content": "y", "more": "z"},
+            )
+
+    def test_takes_what_is_optional_as_empty(self):
+        inputs = INPUTS["chat_write_tests"]
+        without = {name: value for name, value in inputs.items() if name != "libraries"}
+
+        rendered = [
+            library.render(feature="chat_write_tests", family="general", inputs=each)
+            for each in (without, {**without, "libraries": ""})
+        ]
+
+        assert rendered[0].prompt == rendered[1].prompt
+        assert "Libraries" not in rendered[0].prompt.messages[-1].content
+
+    @pytest.mark.parametrize(
+        ("given", "shown"),
+        [
+            ({"features": "F"}, "F"),
+            ({"catalog": "C"}, "C"),
+            ({"catalog": "C", "features": "F"}, "C"),
+            ({"features": "F", "catalog": "C"}, "C"),
+        ],
+    )
+    def test_takes_an_input_by_its_other_name(self, given, shown):
+        rendered = library.render(
+            feature="feature_discovery_search", family="general", inputs={"query": "q", **given}
+        )
+
+        assert f"<catalog>\n{shown}\n</catalog>" in rendered.prompt.messages[-1].content
+
+    def test_keeps_all_inputs_for_the_record(self):
+        inputs = {"diff": "d", "unknown": "u"}
+
+        rendered = library.render(
+            feature="generate_commit_message", family="general", inputs=inputs
+        )
+
+        assert rendered.inputs == inputs
+        assert rendered.cut == {}
+
+    def test_cuts_what_the_window_does_not_hold_and_says_so(self):
+        log = "first line\n" + "x" * 100_000 + "\nERROR: the last line"
+
+        rendered = library.render(
+            feature="chat_troubleshoot_job",
+            family="codellama",
+            inputs={"selected_text": log, "language_info": ""},
+        )
+
+        kept = rendered.inputs["selected_text"]
+        assert kept.endswith("ERROR: the last line")
+        assert kept in rendered.prompt.messages[-1].content
+        assert rendered.cut == {"selected_text": Cut(kept=len(kept), of=len(log))}
+        assert 30_000 < len(kept) < 48_000
+
+    def test_cuts_code_at_a_cursor_by_its_own_rule(self):
+        rendered = library.render(
+            feature="code_completions",
+            family="codegemma",
+            inputs={**CODE, "prefix": "a" * 100_000 + "b"},
+            context=["c" * 9],
+        )
+
+        assert rendered.inputs["prefix"].endswith("ab")
+        assert rendered.inputs["prefix"].startswith("ccc")
+        assert rendered.context_tokens == 3
+        assert rendered.cut.keys() == {"prefix"}
+
+    def test_goes_by_the_window_of_the_model_and_not_of_its_family(self):
+        inputs = {"diff": "x" * 20_000}
+        render = {"feature": "generate_commit_message", "family": "general", "inputs": inputs}
+
+        small = library.render(**render, window_tokens=4096)
+        large = library.render(**render)
+
+        assert small.cut["diff"].kept < 9_000
+        assert large.cut == {}
+
+    def test_asks_for_no_longer_an_answer_than_the_window_holds(self):
+        inputs = {**INPUTS["review_merge_request"], "diff_lines": "x" * 6000}
+        render = {"feature": "review_merge_request", "family": "general", "inputs": inputs}
+
+        small = library.render(**render, window_tokens=8000).prompt
+        large = library.render(**render).prompt
+
+        assert 4000 < small.max_tokens < 8000 - 2000
+        assert large.max_tokens == 8192
+
+    def test_gives_gemma_the_systems_words_as_the_users(self):
+        inputs = INPUTS["generate_commit_message"]
+        render = {"feature": "generate_commit_message", "inputs": inputs}
+
+        gemma = library.render(**render, family="codegemma").prompt.messages
+        usual = library.render(**render, family="general").prompt.messages
+
+        assert [message.role for message in usual] == ["system", "user"]
+        assert gemma == (Message(role="user", content=f"{usual[0].content}\n\n{usual[1].content}"),)
+
+    @pytest.mark.parametrize(
+        ("family", "parameters"),
+        [
+            ("general", (4096, 0.0)),
+            ("gpt", (None, None)),
+            ("gemini", (65_536, 1.0)),
+            ("qwen", (8192, 0.0)),
+        ],
+    )
+    def test_sends_the_familys_own_parameters_where_a_prompt_has_none(self, family, parameters):
+        # prompt-generate_commit_message, and gateway-api.md 4.4
+        prompt = library.render(
+            feature="generate_commit_message", family=family, inputs={"diff": "d"}
+        ).prompt
+
+        assert (prompt.max_tokens, prompt.temperature) == parameters
+
     def test_names_the_definition(self):
         rendered = library.render(feature="code_completions", family="mixtral", inputs=CODE)
 
@@ -261,6 +448,24 @@ class TestGetDefinition:
         assert found == SLUGS
 
 
+class TestAnswersTo:
+    def test_knows_the_versions_of_a_prompt(self):
+        versions = library.answers_to("chat_explain_code")
+
+        assert versions == ("0.0.1-dev", "1.0.0", "1.0.1", "1.1.0-dev", "1.1.0")
+
+    def test_knows_one_version_where_nobody_listed_any(self):
+        assert library.answers_to("model_configuration") == ("1.0.0",)
+
+    def test_refuses_what_is_not_there(self):
+        with pytest.raises(PromptNotFound, match="no_such"):
+            library.answers_to("no_such")
+
+    @pytest.mark.parametrize(("slug", "asked"), RAILS)
+    def test_holds_every_version_that_rails_asks_for(self, slug, asked):
+        assert versions.resolve(asked, available=library.answers_to(slug))
+
+
 class TestAllDefinitions:
     def test_belong_to_a_feature_and_a_folder_that_exist(self):
         folders = {"default"}.union(*(family.prompt_folders for family in FAMILIES.values()))
@@ -302,6 +507,10 @@ class TestReadDefinition:
             (VALID.replace('"1.0.0"', "1.0"), r"default\.yml, version: "),
             (VALID.replace("[question]", "[Question]"), r"default\.yml, inputs\.0: "),
             (VALID.replace("{{q", "\\n{{x"), r"messages\.0: Line 2: 'xuestion' is not a declared"),
+            (VALID + "cut: {diff: end}\n", r"default\.yml: 'diff' is not a declared input"),
+            (VALID + "cut: {question: both}\n", r"default\.yml, cut\.question: "),
+            (VALID + "aliases: {a: b}\n", r"default\.yml: 'b' is not a declared input"),
+            (VALID + "answers_to: []\n", r"default\.yml, answers_to: "),
             (VALID + 'text: "{{#question}}"\n', r"text: The section 'question' is not closed"),
             (VALID + 'prefill: "{{other}}"\n', r"prefill: Line 1: 'other' is not a declared"),
         ],
@@ -309,6 +518,21 @@ class TestReadDefinition:
     def test_names_the_file_and_the_place_of_a_mistake(self, tmp_path, text, message):
         with pytest.raises(InvalidPrompt, match=message):
             definition(tmp_path, text)
+
+    def test_takes_from_the_default_what_a_familys_file_does_not_say(self, tmp_path):
+        default = definition(tmp_path, VALID + "max_tokens: 9\ntemperature: 0.1\n")
+
+        own = definition(tmp_path, "temperature: null\n", "mistral.yml")
+
+        assert own.version == "built-in/some_feature/mistral@1.0.0"
+        assert (own.messages, own.max_tokens) == (default.messages, 9)
+        assert own.temperature is None
+        assert own.digest != default.digest
+
+    def test_takes_nothing_from_the_default_for_a_file_with_its_own_messages(self, tmp_path):
+        definition(tmp_path, VALID + "max_tokens: 9\n")
+
+        assert definition(tmp_path, VALID, "mistral.yml").max_tokens is None
 
     def test_refuses_a_file_that_is_not_utf_8(self, tmp_path):
         path = tmp_path / "default.yml"

@@ -293,6 +293,8 @@ def echo(embedded):
     snapshot.refresh()
 
 
+# The maintenance thread draws its jitter beside hypothesis, which takes it for a strategy's.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 class TestAnything:
     """No bytes whatever make an error of ours."""
 

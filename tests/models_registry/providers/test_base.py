@@ -52,7 +52,7 @@ def _no_connection_left() -> Iterator[None]:
 
 
 def model(endpoint: str, **fields: Any) -> ModelConfig:
-    facts = {
+    facts: dict[str, Any] = {
         "revision_id": 1,
         "model_id": 1,
         "name": "house",

@@ -32,7 +32,7 @@ TEXT = Prompt(text="<PRE>def <SUF><MID>", max_tokens=64, stop=("<EOT>",))
 
 
 def model(**fields: Any) -> ModelConfig:
-    facts = {
+    facts: dict[str, Any] = {
         "revision_id": 1,
         "model_id": 1,
         "name": "house",

@@ -1,0 +1,38 @@
+"""Promises of features/catalog.py."""
+
+import pytest
+
+from features import catalog
+from features.errors import UnknownFeature
+
+
+class TestCatalog:
+    def test_features_are_keyed_by_their_own_slug(self):
+        assert all(slug == feature.slug for slug, feature in catalog.FEATURES.items())
+
+    def test_parents_exist_and_have_no_parent(self):
+        parents = {f.parent for f in catalog.FEATURES.values() if f.parent}
+
+        assert parents <= set(catalog.FEATURES)
+        assert all(catalog.FEATURES[slug].parent is None for slug in parents)
+
+    def test_prompts_belong_to_a_feature_and_ask_for_a_scope(self):
+        assert all(prompt.feature in catalog.FEATURES for prompt in catalog.PROMPTS.values())
+        assert all(prompt.unit_primitives for prompt in catalog.PROMPTS.values())
+
+    def test_no_two_prompts_share_a_folder(self):
+        slugs = [prompt.slug for prompt in catalog.PROMPTS.values()]
+
+        assert len(slugs) == len(set(slugs))
+
+
+class TestGetFeature:
+    def test_refuses_what_is_not_there(self):
+        with pytest.raises(UnknownFeature, match="no_such_feature"):
+            catalog.get_feature("no_such_feature")
+
+
+class TestChoices:
+    def test_leave_out_what_no_rule_can_switch(self):
+        assert "model_configuration" not in dict(catalog.choices())
+        assert "code_completions" in dict(catalog.choices())
