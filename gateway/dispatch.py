@@ -118,6 +118,7 @@ class _Inference:
         self._next_number = 0
         self._failure: GatewayError | None = None
         self._has_ended = False
+        self._is_given_up = False
         self._delivered: list[str] = []
         self.waiter: Waiter = self._parts.waiters.add(self._row["id"], self._fault)
         self._parts.writer.submit(OpenJob(row=self._row, then=self._opened))
@@ -132,10 +133,10 @@ class _Inference:
             return
         self.waiter.is_committed = True
         if self._has_ended:
-            # Too late: the request was answered 503 already, so nothing may be sent.
             self._close()
-        else:
+        elif not self._is_given_up:
             self._parts.send([self.waiter.record_id])
+        # Given up: the request will read that nothing was sent, so nothing may be sent.
 
     def next_frame(self) -> Frame:
         """Return the next chunk, or the end of an inference that was answered.
@@ -186,12 +187,18 @@ class _Inference:
         )
 
     def _fault(self, now: float) -> GatewayError | None:
-        """Return why this wait must end now, if it must."""
+        """Return why this wait must end now, if it must; once."""
+        fault: GatewayError | None = None
+        if self._is_given_up:
+            return None
         if now >= self._deadline_at:
-            return ReplyTimedOut()
-        if not self.waiter.is_committed and now >= self._commit_by:
-            return AuditUnavailable()
-        return ClientLeft() if self._call.has_left() else None
+            fault = ReplyTimedOut()
+        elif not self.waiter.is_committed and now >= self._commit_by:
+            fault = AuditUnavailable()
+        elif self._call.has_left():
+            fault = ClientLeft()
+        self._is_given_up = fault is not None
+        return fault
 
     def broken(self, detail: str) -> InferenceFailed:
         """Return the error for an answer that cannot be trusted."""

@@ -167,8 +167,8 @@ def _complete(definition: Definition, inputs: Mapping[str, str]) -> dict[str, st
     """Return the values of all inputs that the definition knows."""
     given = inputs
     if definition.aliases:
-        renamed = {own: inputs[other] for other, own in definition.aliases.items() if other in inputs}
-        given = {**renamed, **inputs}
+        aliases = definition.aliases.items()
+        given = {**{own: inputs[other] for other, own in aliases if other in inputs}, **inputs}
     try:
         values = {name: given[name] for name in definition.inputs}
     except KeyError:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -290,7 +291,8 @@ def _postgresql() -> Any:
     return connection.connection
 
 
-def _typed(names: Iterable[str]) -> str:
+@cache
+def _typed(names: tuple[str, ...]) -> str:
     types = {
         field.column: field.db_type(connection) for field in InferenceRecord._meta.concrete_fields
     }

@@ -180,7 +180,7 @@ class _Flush:
         self.opens = [job for job in jobs if isinstance(job, OpenJob)]
         self.claims = [job for job in jobs if isinstance(job, ClaimJob)]
         self.closes = [job for job in jobs if isinstance(job, CloseJob)]
-        self.won: list[Claim] = []
+        self.won: dict[UUID, Claim] = {}
         self.closed: set[UUID] = set()
 
     def write(self, rows: store.Store) -> None:
@@ -192,16 +192,17 @@ class _Flush:
             if self.claims:
                 ids = [record_id for job in self.claims for record_id in job.ids]
                 worker = self.claims[0].worker
-                self.won = rows.claim(ids, worker=worker, now=timezone.now())
+                won = rows.claim(ids, worker=worker, now=timezone.now())
+                self.won = {claim.id: claim for claim in won}
             if self.closes:
                 self.closed = rows.close([job.row for job in self.closes])
 
     def won_by(self, job: ClaimJob) -> list[Claim]:
-        """Return the claims that this job asked for and won."""
-        if len(self.claims) == 1:
-            return self.won
-        wanted = set(job.ids)
-        return [claim for claim in self.won if claim.id in wanted]
+        """Return the claims that this job asked for and won; each goes to one job only.
+
+        The same id comes twice when a message was sent again, and must not be served twice.
+        """
+        return [self.won.pop(record_id) for record_id in job.ids if record_id in self.won]
 
 
 def _disconnect() -> None:

@@ -91,5 +91,5 @@ class TestFixtures:
         assert set(asked) <= set(allowed)
 
     def test_are_the_ones_this_release_serves(self):
-        assert len(FIXTURES) == 31
-        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 31
+        assert len(FIXTURES) == 67
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 67

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import gzip
 import ipaddress
 import socket
@@ -782,6 +783,25 @@ class TestUnreachable:
         assert str(port) not in str(failure.value)
         assert failure.value.__cause__ is not None
 
+    @pytest.mark.parametrize(
+        ("number", "says"),
+        [
+            (errno.EHOSTUNREACH, "no route"),
+            (errno.ENETUNREACH, "no route"),
+            (errno.ENETDOWN, "connection to the server failed"),
+        ],
+    )
+    def test_says_that_there_is_no_way(self, number, says, monkeypatch):
+        def connect_to(*_: object) -> Any:
+            raise OSError(number, "no way to 10.0.0.1")
+
+        monkeypatch.setattr(egress._Connection, "_connect_to", connect_to)
+
+        with pytest.raises(BackendUnreachable, match=says) as failure:
+            get("http://10.0.0.1/")
+
+        assert "10.0.0.1" not in str(failure.value)
+
     def test_says_that_the_server_hung_up(self):
         with (
             RawServer(sending()) as server,
@@ -1105,6 +1125,32 @@ class TestKeepAlive:
             assert get(server.url) == b"{}"
 
         assert (server.connections, len(server.requests)) == (2, 2)
+
+    def test_replaces_a_connection_that_the_server_has_reset(self):
+        def reset_after_answer(visitor: Visitor) -> None:
+            visitor.read_request()
+            visitor.send(ANSWER)
+            time.sleep(0.05)
+            visitor.reset()
+
+        with RawServer(reset_after_answer) as server:
+            get(server.url)
+            time.sleep(0.15)
+
+            assert get(server.url) == b"{}"
+
+        assert (server.connections, len(server.requests)) == (2, 2)
+
+    def test_closes_a_connection_that_was_in_use_when_all_were_closed(self):
+        with RawServer(answering(ANSWER)) as server:
+            with egress.exchange(
+                "GET", server.url, headers={}, body=None, limits=limits()
+            ) as reply:
+                egress.close_connections()
+                reply.read()
+            get(server.url)
+
+        assert server.connections == 2
 
     @pytest.mark.parametrize("is_reset", [True, False])
     def test_asks_once_more_when_the_server_closes_at_the_same_moment(self, is_reset):

@@ -129,6 +129,102 @@ class TestFitCode:
         assert sent <= BYTES_PER_TOKEN * room + 1  # the line end between context and prefix
 
 
+# 1,000 tokens of room beside a template of 100 and an answer of 200.
+BESIDE = {"fixed_tokens": 100, "answer_tokens": 200, "window_tokens": 1300 + MARKER_TOKENS}
+CUT = {"files": "end", "log": "start"}
+
+
+def fitted(inputs, cut=None, **changes):
+    found = fit_inputs(inputs, cut=CUT if cut is None else cut, **{**BESIDE, **changes})
+    return {**inputs, **found.inputs}, found.cut
+
+
+class TestFit:
+    def test_leaves_alone_what_fits(self):
+        inputs = {"log": "l" * 2000, "files": "f" * 1000}
+
+        assert fitted(inputs) == (inputs, {})
+
+    def test_cuts_at_the_end_that_is_declared(self):
+        kept, cut = fitted({"log": "a" * 100 + "b" * 3000}, {"log": "start"})
+
+        assert kept == {"log": "b" * 3000}
+        assert cut == {"log": Cut(kept=3000, of=3100)}
+
+    def test_lets_the_first_give_way_first(self):
+        kept, cut = fitted({"log": "l" * 2500, "files": "f" * 800 + "g" * 200})
+
+        assert kept == {"log": "l" * 2500, "files": "f" * 500}
+        assert cut == {"files": Cut(kept=500, of=1000)}
+
+    def test_goes_on_with_the_next_when_nothing_is_left_of_the_first(self):
+        kept, cut = fitted({"log": "a" * 500 + "l" * 3000, "files": "f" * 1000})
+
+        assert kept == {"log": "l" * 3000, "files": ""}
+        assert cut == {"files": Cut(kept=0, of=1000), "log": Cut(kept=3000, of=3500)}
+
+    def test_never_cuts_what_is_not_declared(self):
+        kept, cut = fitted({"question": "q" * 9000, "files": "f", "log": "l"})
+
+        assert kept == {"question": "q" * 9000, "files": "", "log": ""}
+        assert "question" not in cut
+
+    def test_never_cuts_a_character_in_two(self):
+        kept, cut = fitted({"log": "é" * 2000, "files": ""})
+
+        assert kept["log"] == "é" * 1500
+        assert cut == {"log": Cut(kept=1500, of=2000)}
+
+    def test_leaves_three_quarters_of_the_window_to_the_question(self):
+        kept, _ = fitted({"log": "l" * 9000, "files": ""}, answer_tokens=100_000, fixed_tokens=0)
+
+        assert len(kept["log"]) == BYTES_PER_TOKEN * (1300 + MARKER_TOKENS - 341 - MARKER_TOKENS)
+
+    def test_expects_a_usual_answer_where_no_length_is_said(self):
+        kept, _ = fitted(
+            {"log": "l" * 100_000, "files": ""}, answer_tokens=None, window_tokens=32_000
+        )
+
+        assert len(kept["log"]) == BYTES_PER_TOKEN * (32_000 - 4096 - 100 - MARKER_TOKENS)
+
+    def test_cuts_to_the_allowed_size_even_for_the_largest_window(self):
+        kept, cut = fitted({"log": "世" * 500_000, "files": ""}, window_tokens=1_000_000)
+
+        assert len(kept["log"].encode()) <= MAX_PROMPT_BYTES
+        assert cut["log"].of == 500_000
+
+    def test_survives_a_window_without_any_room(self):
+        kept, _ = fitted({"log": "l" * 100, "files": "f"}, window_tokens=50)
+
+        assert kept == {"log": "", "files": ""}
+
+    @settings(max_examples=500, deadline=None)
+    @given(code, code, st.integers(1, 700))
+    def test_keeps_a_part_and_never_more_than_there_is_room_for(self, files, log, window_tokens):
+        kept, cut = fitted({"files": files, "log": log}, window_tokens=window_tokens)
+
+        assert files.startswith(kept["files"])
+        assert log.endswith(kept["log"])
+        assert bool(cut) == (kept != {"files": files, "log": log})
+        answer = min(200, window_tokens // 4)
+        room = max(window_tokens - 100 - answer - MARKER_TOKENS, 0)
+        assert len((kept["files"] + kept["log"]).encode()) <= BYTES_PER_TOKEN * room
+
+
+class TestAnswerRoom:
+    @pytest.mark.parametrize(
+        ("prompt", "window_tokens", "room"),
+        [
+            (["short"], 10_000, 2048),
+            (["x" * 3000, "y" * 3000], 4096, 4096 - MARKER_TOKENS - 2000),
+            (["x" * 100_000], 4096, 1024),
+            (["x"], 0, 1),
+        ],
+    )
+    def test_is_what_the_prompt_leaves_of_the_window(self, prompt, window_tokens, room):
+        assert answer_room(answer_tokens=2048, prompt=prompt, window_tokens=window_tokens) == room
+
+
 class TestEstimateTokens:
     @pytest.mark.parametrize(
         ("text", "tokens"), [("", 0), ("c", 1), ("abc", 1), ("abcd", 2), ("世界", 2), ("🎉", 2)]

@@ -63,6 +63,14 @@ def first_family_of(feature, folder):
     )
 
 
+def parameters_of(feature, family):
+    """Return in a line what a family is sent beside the text."""
+    rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
+    prompt = rendered.prompt
+    roles = " ".join(message.role for message in prompt.messages)
+    return f"{rendered.version} {roles} {(prompt.max_tokens, prompt.temperature, *prompt.stop)}"
+
+
 class TestSnapshots:
     @pytest.mark.parametrize(("feature", "folder"), sorted(library.all_definitions()))
     def test_of_every_text(self, feature, folder, snapshot):
@@ -74,13 +82,7 @@ class TestSnapshots:
 
     @pytest.mark.parametrize("feature", SLUGS)
     def test_of_every_familys_parameters(self, feature, snapshot):
-        parameters = {}
-        for family in TALKING:
-            rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
-            prompt = rendered.prompt
-            roles = " ".join(message.role for message in prompt.messages)
-            sent = (prompt.max_tokens, prompt.temperature, *prompt.stop)
-            parameters[family] = f"{rendered.version} {roles} {sent}"
+        parameters = {family: parameters_of(feature, family) for family in TALKING}
 
         assert parameters == snapshot
 

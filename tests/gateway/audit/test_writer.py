@@ -101,6 +101,19 @@ class TestWriter:
         assert [claim.id for claim in won.get(timeout=5)] == [first["id"]]
         assert [claim.id for claim in also.get(timeout=5)] == [second["id"]]
 
+    def test_gives_a_claim_to_one_job_only_when_a_message_came_twice(self):
+        writer = Writer()
+        row = opening()
+        opened, first, second = submit_open(writer, row), SimpleQueue(), SimpleQueue()
+        for won in (first, second):
+            writer.submit(ClaimJob(ids=[row["id"]], worker="worker1", then=won.put))
+
+        writer.start()
+
+        assert opened.get(timeout=5) is None
+        assert len(first.get(timeout=5)) + len(second.get(timeout=5)) == 1
+        writer.stop()
+
     def test_tells_opens_and_claims_at_once_that_the_database_is_away(self, outage, writer):
         started_at = time.monotonic()
         claimed = SimpleQueue()

@@ -1,0 +1,142 @@
+"""The product as processes, and a person with Chromium in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.rig.gateway import ROOT, Gateway
+from tests.rig.gitlab import FakeGitLab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Frame, Page
+
+LIST = "/admin/audit/inferencerecord/"
+PASSWORD = "correct horse battery"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch that renews the pictures in docs/images."""
+    parser.addoption("--update-screenshots", action="store_true", help="renew docs/images/*.png")
+
+
+@pytest.fixture
+def picture(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Page, str], None]:
+    """A function that takes a picture: for the docs with --update-screenshots, else for nobody."""
+    is_asked = request.config.getoption("--update-screenshots", default=False)
+    directory = ROOT / "docs" / "images" if is_asked else tmp_path
+
+    def take(page: Page, name: str) -> None:
+        page.mouse.move(0, 0)
+        page.screenshot(path=directory / f"{name}.png")
+
+    return take
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The product as `make run` sets it up, and one person for each role beside its administrator.
+
+    `facts` holds what a first start prints.
+    """
+    gitlab = FakeGitLab()
+    started = Gateway(tmp_path_factory.mktemp("browser"), gitlab=gitlab)
+    printed = started.manage("first_run", "--url", started.url)
+    started.facts = dict(line.split("=", 1) for line in printed.splitlines())
+    started.run(
+        "from django.contrib.auth.models import Group, User\n"
+        "for name, role in (('auditor', 'Auditors'), ('operator', 'Model administrators')):\n"
+        f"    user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True)\n"
+        "    user.groups.add(Group.objects.get(name=role))\n"
+        f"User.objects.create_superuser('superuser', password={PASSWORD!r})"
+    )
+    started.wait_for_configuration()
+    yield started
+    started.stop()
+    gitlab.close()
+
+
+class Visitor:
+    """A person at a browser, and everything that a person should not have to see."""
+
+    def __init__(self, browser: Browser, gateway: Gateway, **options: Any) -> None:
+        """Open an empty page; the options are those of a browser context."""
+        self.gateway = gateway
+        self.problems: list[str] = []
+        self.paths: list[str] = []
+        self.context = browser.new_context(base_url=gateway.url, **options)
+        self.page = self.context.new_page()
+        page, note = self.page, self.problems.append
+        page.on("pageerror", lambda error: note(f"script: {error}"))
+        page.on("dialog", lambda dialog: (note(f"dialog: {dialog.message}"), dialog.dismiss()))
+        # A violation of a Content-Security-Policy is written to the console too.
+        page.on("console", lambda line: line.type == "error" and note(f"console: {line.text}"))
+        page.on("requestfailed", lambda request: note(f"failed: {request.url}"))
+        page.on("response", self._look_at)
+
+    def _look_at(self, response: Any) -> None:
+        own = f"{self.gateway.url}/"
+        if not response.url.startswith(own) and not response.url.startswith("data:"):
+            self.problems.append(f"another host: {response.url}")
+        if response.status >= 400:
+            self.problems.append(f"{response.status}: {response.url}")
+        self.paths.append(response.url.removeprefix(self.gateway.url))
+
+    def log_in(self, name: str, password: str = PASSWORD) -> Page:
+        """Log in as a person would."""
+        self.page.goto("/admin/")
+        self.page.get_by_label("Username").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url("**/admin/")
+        return self.page
+
+    def open(self, correlation_id: str) -> Page:
+        """Find a record by its correlation id and open it."""
+        self.page.goto(LIST)
+        self.page.get_by_placeholder("Record id or correlation id").fill(correlation_id)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_url("**q=*")
+        self.page.locator("#result_list tbody a").first.click()
+        self.page.wait_for_url("**/change/**")
+        return self.page
+
+    def frame(self) -> Frame:
+        """Return the frame with prompt and answer, once it is there."""
+        frame = self.page.wait_for_selector("iframe").content_frame()
+        frame.wait_for_selector("main section")
+        return frame
+
+
+@pytest.fixture
+def visit(browser: Browser, gateway: Gateway) -> Iterator[Callable[..., Visitor]]:
+    """A function that opens a browser window; what went wrong in one fails the test."""
+    visitors: list[Visitor] = []
+
+    def start(**options: Any) -> Visitor:
+        visitors.append(Visitor(browser, gateway, **options))
+        return visitors[-1]
+
+    yield start
+    problems = [problem for visitor in visitors for problem in visitor.problems]
+    for visitor in visitors:
+        visitor.context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def ask(gateway: Gateway) -> Callable[..., Any]:
+    """A function that asks for a completion with the key that a first start prints."""
+
+    def send(above: str, *, key: str = "", request_id: str = "", **fields: Any) -> Any:
+        headers = {"Authorization": f"Bearer {key or gateway.facts['API_KEY']}"}
+        if request_id:
+            headers["X-Request-ID"] = request_id
+        file = {"file_name": "app.py", "content_above_cursor": above, "content_below_cursor": ""}
+        body = {"prompt_version": 1, "current_file": file, **fields}
+        return gateway.post("/v2/code/completions", json=body, headers=headers)
+
+    return send
