@@ -14,6 +14,8 @@ from django.http import HttpRequest
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+DRAIN_PIECE_BYTES = 64 * 1024
+DRAIN_MAX_BYTES = 32 * 1024 * 1024
 VERBOSE_HEADER = "HTTP_X_GITLAB_ENABLED_INSTANCE_VERBOSE_AI_LOGS"
 
 
@@ -81,8 +83,16 @@ def _bytes(request: HttpRequest) -> bytes:
         # The client left in the middle, or its chunks are none.
         raise UnreadableBody from exc
     if len(body) > limit:
+        _drain(stream)
         raise InvalidBody([_error("too_long", f"The body is larger than {limit} bytes")])
     return body
+
+
+def _drain(stream: Any) -> None:
+    """Read what else a client sends, within reason: closing on it would cost it the answer."""
+    for _ in range(DRAIN_MAX_BYTES // DRAIN_PIECE_BYTES):
+        if not stream.read(DRAIN_PIECE_BYTES):
+            return
 
 
 def _translated(exc: ValidationError) -> InvalidBody | UnreadableBody:

@@ -105,7 +105,7 @@ def impatient(settings, monkeypatch):
     """A cool-down of a fifth of a second, after which keys are renewed."""
     settings.GATEWAY_JWKS_REFETCH_S = 0.2
     monkeypatch.setattr(keys, "FIRST_RETRY_S", 0.2)
-    monkeypatch.setattr(keys, "FETCH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(keys, "FETCH_TIMEOUT_S", 1.0)
     monkeypatch.setattr(keys, "RENEW_SHARE", 0)
 
 
@@ -168,7 +168,7 @@ class TestDiscovery:
         at_once(10, ask)
 
         assert len(failures) == 10
-        assert max(failures) - started_at < 0.9
+        assert max(failures) - started_at < 3
         assert gitlab.requests.total() == 1
 
     def test_reaches_a_gitlab_behind_tls_of_the_house(self, https_site):
@@ -216,7 +216,7 @@ class TestRotation:
         found = held.candidates("unknown")
 
         assert found == []
-        assert time.monotonic() - started_at < 0.05
+        assert time.monotonic() - started_at < 0.5
 
 
 class TestOutage:
@@ -242,7 +242,7 @@ class TestOutage:
         found = held.candidates(KID)
 
         assert len(found) == 1
-        assert time.monotonic() - started_at < 0.05
+        assert time.monotonic() - started_at < 0.5
         eventually(lambda: gitlab.requests[DISCOVERY] == 2)
 
     def test_old_keys_are_fetched_anew_beside_the_requests(self, gitlab, impatient):
@@ -275,10 +275,10 @@ class TestOutage:
         time.sleep(0.4)
         with pytest.raises(NoKeys):
             held.candidates(KID)
-        gitlab.recover()
-        time.sleep(0.25)
 
-        assert len(held.candidates(KID)) == 1
+        gitlab.recover()
+
+        eventually(lambda: knows(held))
 
     def test_one_provider_s_failure_does_not_touch_another_s_keys(self, gitlab, impatient):
         portal = FakeGitLab()
@@ -291,7 +291,7 @@ class TestOutage:
 
         portal.close()
         assert [len(keys) for keys in found] == [1] * 20
-        assert time.monotonic() - started_at < 0.1
+        assert time.monotonic() - started_at < 0.5
 
     def test_nothing_can_be_said_before_the_first_success(self, gitlab):
         gitlab.fail("down")
@@ -467,6 +467,13 @@ class TestSigningKey:
 
         with pytest.raises(NoSigningKey, match="no RSA key"):
             keys.signing_key()
+
+
+def knows(held):
+    try:
+        return bool(held.candidates(KID))
+    except NoKeys:
+        return False
 
 
 def at_once(count, target):

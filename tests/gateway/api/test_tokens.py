@@ -116,7 +116,7 @@ class TestVerify:
         with pytest.raises(BadToken, match="no signing keys"):
             tokens.verify(gitlab.token())
 
-        assert time.monotonic() - started_at < 0.6
+        assert time.monotonic() - started_at < 2
 
 
 class TestForgedHeaders:
@@ -217,7 +217,7 @@ class TestForgedHeaders:
         with pytest.raises(BadToken):
             tokens.verify(token)
 
-        assert time.monotonic() - started_at < 0.05
+        assert time.monotonic() - started_at < 0.5
 
     def test_the_last_letter_of_a_signature_has_one_spelling(self, trusted):
         token = trusted.token()

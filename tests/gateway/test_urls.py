@@ -1,0 +1,40 @@
+"""Promises of gateway/urls.py: routes are found below whatever base URL GitLab was given."""
+
+import pytest
+from django.urls import resolve
+
+from gateway.api.endpoint import Unknown
+
+ROUTES = (
+    "/v2/code/completions",
+    "/v2/completions",
+    "/v2/code/generations",
+    "/v3/code/completions",
+    "/v4/code/suggestions",
+    "/v1/prompts/model_configuration/check",
+    "/v2/prompts/generate_commit_message",
+    "/v1/code/user_access_token",
+    "/monitoring/healthz",
+)
+
+
+def endpoint(path):
+    return resolve(path).func.view_class
+
+
+class TestBasePath:
+    @pytest.mark.parametrize("path", ROUTES)
+    @pytest.mark.parametrize("base", ["/ai", "/", "//", "//ai", "/ai/"])
+    def test_may_be_the_clouds_or_end_in_a_slash(self, path, base):
+        plain = endpoint(path)
+
+        assert plain is not Unknown
+        assert endpoint(base + path) is plain
+
+    @pytest.mark.parametrize("path", ["/ai", "/ai/", "/aiv2/completions", "/ai/ai/v2/completions"])
+    def test_is_nothing_else(self, path):
+        assert endpoint(path) is Unknown
+
+    def test_is_not_the_admins(self):
+        assert resolve("/admin/").app_name == "admin"
+        assert endpoint("/ai/admin/") is Unknown
