@@ -22,7 +22,7 @@ import redis
 from django.conf import settings
 
 from gateway import concurrency, frames
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InternalError
 from gateway.frames import Broken, Chunk, Frame, Quiet
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,11 @@ class Waiters:
         """Tell each request what is wrong with its wait: its client left, its time is up."""
         now = time.monotonic()
         for waiter in list(self._by_id.values()):
-            error = waiter.fault(now)
+            try:
+                error = waiter.fault(now)
+            except Exception:  # the watch must outlive whatever one request meets
+                logger.exception("bus.look_failed")
+                error = InternalError()
             if error is not None:
                 waiter.put(Broken(error=error))
             else:

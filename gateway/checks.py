@@ -19,6 +19,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
 from features.catalog import PROMPTS
 from models_registry import egress
@@ -38,6 +39,8 @@ LIMITS = (
     "GATEWAY_AUDIT_TIMEOUT_S",
     "GATEWAY_SNAPSHOT_POLL_S",
     "GATEWAY_LEASE_S",
+    "GATEWAY_JWKS_REFETCH_S",
+    "GATEWAY_JWKS_STALE_S",
 )
 
 
@@ -92,8 +95,8 @@ def choices_are_known(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     try:
         egress._policy(tuple(settings.GATEWAY_EGRESS_ALLOW))
-    except ValueError as exc:
-        found.append(Error(f"GATEWAY_EGRESS_ALLOW: {exc}", id="gateway.E005"))
+    except ImproperlyConfigured as exc:
+        found.append(Error(str(exc), id="gateway.E005"))
     if settings.GATEWAY_UNREGISTERED_MODELS not in ("adopt", "refuse"):
         found.append(
             Error("GATEWAY_UNREGISTERED_MODELS must be adopt or refuse.", id="gateway.E005")

@@ -204,15 +204,14 @@ class _Inference:
         """Return the error for an answer that cannot be trusted."""
         return InferenceFailed(detail, code="reply_lost")
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         self._parts.waiters.remove(self.waiter)
         if self._has_ended:
             self._forget()
             return
         self._has_ended = True
-        if self._failure is None and kind is not None:
-            # A closed generator, or a write to a client that is gone.
-            self._failure = ClientLeft()
+        if self._failure is None and error is not None:
+            self._failure = _failure_of(error)
         self._parts.cancel(self.waiter.record_id)
         if self.waiter.is_committed:
             self._close()
@@ -234,6 +233,13 @@ class _Inference:
     def _forget(self) -> None:
         if self._delivered:
             self._parts.journal.forget(self.waiter.record_id)
+
+
+def _failure_of(error: BaseException) -> GatewayError:
+    """Return why the context was left: a closed generator is a client that is gone."""
+    if isinstance(error, GatewayError):
+        return error
+    return ClientLeft() if isinstance(error, GeneratorExit) else InternalError()
 
 
 _END_STATES: dict[type[GatewayError], State] = {

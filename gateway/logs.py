@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime
 
@@ -24,4 +25,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        return _one_line(line)
+
+
+def _one_line(line: dict[str, object]) -> str:
+    """Return JSON in ASCII: what else a reader takes for a line break or a direction is escaped."""
+    try:
+        text = orjson.dumps(line, default=str)
+    except TypeError:  # half a surrogate pair, a number beyond 64 bits
+        return json.dumps(line, default=str)
+    return text.decode() if text.isascii() else json.dumps(line, default=str)

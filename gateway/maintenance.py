@@ -21,7 +21,8 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import Error as DatabaseError  # InterfaceError too
+from django.db import close_old_connections
 from django.db.models import Q
 from django.utils import timezone
 

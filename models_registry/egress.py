@@ -11,6 +11,7 @@ that sends one byte a second cannot outlast any of them. Source: reliability.md 
 
 from __future__ import annotations
 
+import atexit
 import errno
 import http.client
 import io
@@ -852,6 +853,7 @@ def _forget_parents_connections() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_parents_connections)
+atexit.register(close_connections)
 
 
 # One request and its reply

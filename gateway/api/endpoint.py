@@ -67,7 +67,7 @@ class Endpoint(APIView):
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Refuse: a CORS preflight was answered before."""
-        raise MethodNotAllowed("OPTIONS")
+        return self.http_method_not_allowed(request, *args, **kwargs)
 
     def _methods(self) -> list[str]:
         return [name.upper() for name in ("get", "post") if hasattr(self, name)]

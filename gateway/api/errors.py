@@ -11,7 +11,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError  # InterfaceError too
 from django.http import HttpRequest, HttpResponse
 
 from features.errors import FeatureError

@@ -82,7 +82,9 @@ def as_text(value: Any) -> str:
     match value:
         case str():
             return value
-        case None | [] | {}:
+        case None:
+            return ""
+        case dict() | list() if not value:
             return ""
         case [*items] if all(isinstance(item, str) for item in items):
             return ("\n" if any("\n" in item for item in items) else ", ").join(items)

@@ -136,11 +136,11 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Cause")
     def cause(self, record: InferenceRecord) -> SafeString | str:
-        return _clipped(record.error_code, title=_spoken(record))
+        return _clipped(record.error_code, width="medium", title=_spoken(record))
 
     @admin.display(description="Feature")
     def feature_asked(self, record: InferenceRecord) -> SafeString | str:
-        return _clipped(details.feature(record))
+        return _clipped(details.feature(record), width="medium")
 
     @admin.display(description="Model")
     def model_used(self, record: InferenceRecord) -> SafeString | str:
@@ -148,11 +148,11 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Group")
     def group(self, record: InferenceRecord) -> SafeString | str:
-        return _clipped(record.group_path, is_short=True)
+        return _clipped(record.group_path, width="short")
 
     @admin.display(description="Caller")
     def caller(self, record: InferenceRecord) -> SafeString | str:
-        return _clipped(details.caller(record), is_short=True)
+        return _clipped(details.caller(record), width="short")
 
     @admin.display(description="Total")
     def total(self, record: InferenceRecord) -> SafeString:
@@ -200,13 +200,13 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
         )
         response = TemplateResponse(request, "audit/content.html", {"conversation": shown})
         response.headers["Content-Security-Policy"] = FRAME_POLICY
-        response.headers["Cache-Control"] = "no-store"
         return response
 
 
 @admin.register(Process)
 class ProcessAdmin(ReadOnlyAdmin):
     list_display = ("kind", "life", "host", "pid", "started_at", "seen_at")
+    list_display_links = None  # the list says everything
     ordering = ("-seen_at",)
 
     @display(  # type: ignore[untyped-decorator]
@@ -222,10 +222,11 @@ def _spoken(record: InferenceRecord) -> str:
     return f"{details.outcome(record)} {details.detail(record)}".strip()
 
 
-def _clipped(text: str, *, title: str = "", is_short: bool = False) -> SafeString | str:
+def _clipped(text: str, *, width: str = "long", title: str = "") -> SafeString | str:
     """Return a text on one line, whole in its tooltip; nothing for nothing."""
     if not text:
         return details.NOTHING
     shown = visible(text)
-    style = "audit-clip audit-short" if is_short else "audit-clip"
-    return format_html('<span class="{}" title="{}">{}</span>', style, title or shown, shown)
+    return format_html(
+        '<span class="audit-clip audit-{}" title="{}">{}</span>', width, title or shown, shown
+    )

@@ -181,8 +181,9 @@ def sections(record: InferenceRecord) -> tuple[Section, ...]:
             ),
         ),
         Section(
-            title="Time",
+            title="When and where",
             facts=(
+                ("Record id", str(record.pk)),
                 ("Opened", moment(record.opened_at, precision="milliseconds")),
                 ("Claimed by a worker", moment(record.claimed_at, precision="milliseconds")),
                 ("Closed", moment(record.closed_at, precision="milliseconds")),

@@ -2,7 +2,7 @@
 
 HTML is inert because templates escape it; that is not enough. A bidi override shows code in another
 order than a compiler reads it, tag characters carry whole sentences that nobody sees, and a copied
-control character drives a terminal. All of these become visible: `␛`, `⟦U+202E⟧`.
+control character drives a terminal. All of these become visible: `⟦ESC⟧`, `⟦U+202E⟧`.
 Source: Unicode 15, categories Cc, Cf, Cs, Zl and Zp, and what else is ignored in display.
 """
 
@@ -22,9 +22,12 @@ HIDDEN = re.compile(
     "\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-# U+2400 is the picture of U+0000, and so on.
-PICTURES = 0x2400
-DELETE, DELETE_PICTURE = 0x7F, "\u2421"
+# Not the pictures of U+2400 and after: hardly any font draws them.
+CONTROLS = (
+    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR"),
+    *("SO", "SI", "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB"),
+    *("ESC", "FS", "GS", "RS", "US"),
+)
 
 
 def visible(text: str) -> str:
@@ -54,6 +57,4 @@ def _mark(character: str) -> SafeString:
 
 def _spelled(character: str) -> str:
     number = ord(character)
-    if number < ord(" "):
-        return chr(PICTURES + number)
-    return DELETE_PICTURE if number == DELETE else f"⟦U+{number:04X}⟧"
+    return f"⟦{CONTROLS[number] if number < len(CONTROLS) else f'U+{number:04X}'}⟧"

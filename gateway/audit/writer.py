@@ -21,7 +21,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseError  # InterfaceError too
+from django.db import connection
 from django.utils import timezone
 
 from gateway import concurrency

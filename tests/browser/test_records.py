@@ -113,8 +113,10 @@ class TestHostileText:
 
         page.goto(LIST)
         page.wait_for_load_state("networkidle")
+        rows = page.locator("#result_list tbody th a")
+        newest = [rows.nth(at).get_attribute("href") for at in range(len(hostile.SCRIPTS))]
         for number, text in enumerate(hostile.SCRIPTS):
-            visitor.open(f"{number} {text}")
+            page.goto(newest[-1 - number])
             assert text in visitor.frame().locator("main").inner_text()
             assert page.get_by_text(f"{number} {text}", exact=True).is_visible()
 
@@ -134,10 +136,26 @@ class TestHostileText:
             assert spelled in shown
 
 
+LONGEST = """
+from datetime import timedelta
+from django.utils import timezone
+from gateway.audit.models import InferenceRecord
+from gateway.ids import new_id
+now = timezone.now()
+long = "a-name-that-somebody-made-" + "very-" * 40 + "long"
+InferenceRecord.objects.create(
+    id=new_id(), state="interrupted", opened_at=now, deadline_at=now, caller_kind="instance",
+    global_user_id=long, group_path=long, feature="duo_chat_explain_vulnerability", endpoint="/",
+    is_streamed=False, correlation_id=REQUEST_ID, config_version=1, model_name=long, policy=long,
+    total_ms=9876, error_code="backend_rate_limited", error_detail=long, web_process="w",
+)
+"""
+
+
 class TestSmallScreen:
-    @pytest.mark.parametrize("width", [390, 1280])
-    def test_nothing_hangs_over_the_edge(self, visit, ask, width):
-        ask(QUESTION, request_id=f"width {width}")
+    @pytest.mark.parametrize("width", [390, 800, 1280, 1920])
+    def test_nothing_hangs_over_the_edge_however_long_it_is(self, visit, gateway, width):
+        gateway.run(LONGEST.replace("REQUEST_ID", repr(f"width {width}")))
         visitor = visit(viewport={"width": width, "height": 900})
         page = visitor.log_in("auditor")
         overhang = "document.documentElement.scrollWidth - innerWidth"
@@ -145,14 +163,14 @@ class TestSmallScreen:
         page.goto(LIST)
         page.wait_for_load_state("networkidle")
         in_list = page.evaluate(overhang)
-        table = page.evaluate(
-            "(t => t.scrollWidth - t.parentElement.clientWidth)(document.getElementById('result_list'))"
+        in_table = page.locator("#result_list").evaluate(
+            "table => table.scrollWidth - table.parentElement.clientWidth"
         )
         visitor.open(f"width {width}")
         visitor.frame()
 
         assert (in_list, page.evaluate(overhang)) == (0, 0)
-        assert table <= 0
+        assert in_table <= 0
 
 
 class TestEmptyLog:

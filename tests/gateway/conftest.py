@@ -1,11 +1,51 @@
 """The gateway's own parts, started inside the test process in embedded mode."""
 
+import orjson
 import pytest
 
 from features import snapshot
 from gateway import process, runtime
-from models_registry import adoption, revisions
+from gateway.audit.models import CallerKind, ContentKind, InferenceContent, InferenceRecord
+from gateway.calls import Call, Caller
+from models_registry import adoption, egress, revisions
 from tests.factories import make_model, make_rule
+from tests.rig.processes import wait_until
+
+
+def make_call(**changes):
+    """Return a call of code completion by a GitLab instance; changes of `Call`'s facts."""
+    usual = {
+        "feature": "code_completions",
+        "prompt": "code_completions",
+        "endpoint": "/v2/code/completions",
+        "caller": Caller(kind=CallerKind.INSTANCE, scopes=frozenset({"complete_code"})),
+        "inputs": {"prefix": "x = ", "suffix": "", "file_name": "a.py", "language": "python"},
+        "is_streamed": False,
+        "deadline_s": 10.0,
+        "correlation_id": "abc/1",
+    }
+    return Call(**{**usual, **changes})
+
+
+def record():
+    """Return the one record there is."""
+    return InferenceRecord.objects.get()
+
+
+def closed_record(within_s=5):
+    """Return the one record there is, once it is closed."""
+    wait_until(
+        lambda: InferenceRecord.objects.filter(closed_at__isnull=False).exists(),
+        within_s=within_s,
+        what="a closed record",
+    )
+    return record()
+
+
+def answer_on_record():
+    """Return what the one record says was answered, None for nothing."""
+    row = InferenceContent.objects.filter(kind=ContentKind.ANSWER).first()
+    return None if row is None else orjson.loads(row.body)["text"]
 
 
 @pytest.fixture
@@ -20,6 +60,7 @@ def embedded(transactional_db, settings, tmp_path):
     snapshot.forget()
     revisions.get.cache_clear()
     adoption.forget()
+    egress.close_connections()
 
 
 @pytest.fixture

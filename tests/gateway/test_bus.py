@@ -8,7 +8,7 @@ import pytest
 
 from gateway import bus
 from gateway.errors import ClientLeft
-from gateway.frames import Broken, Chunk, End
+from gateway.frames import Broken, Chunk, End, Quiet
 from gateway.ids import new_id
 
 
@@ -81,6 +81,22 @@ class TestWaiters:
         heard.put(chunk(0))
 
         assert waiters.silent_for(0.03) == [silent]
+
+    def test_tell_those_that_want_it_that_nothing_came(self):
+        waiters = bus.Waiters()
+        beating, heard, patient = (waiters.add(new_id(), nothing_wrong) for _ in range(3))
+        beating.heartbeat_s = heard.heartbeat_s = 0.05
+        time.sleep(0.06)
+        heard.put(chunk(0))
+
+        waiters.look()
+        waiters.look()
+
+        assert (hear(beating, 0), hear(beating, 0)) == (Quiet(), None)
+        assert (hear(heard, 0), hear(heard, 0)) == (chunk(0), None)
+        assert hear(patient, 0) is None
+        # A heartbeat is no sign of life of a worker.
+        assert beating in waiters.silent_for(0.05)
 
 
 class TestRedisBus:

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.errors import WorkerLost
-from gateway.frames import Broken, Chunk, End, pack, unpack
+from gateway.frames import Broken, Chunk, End, Quiet, pack, unpack
 from gateway.ids import new_id
 
 
@@ -18,6 +18,7 @@ class TestPack:
 
         assert unpack(pack(frames)) == frames
 
-    def test_refuses_what_only_the_web_process_can_know(self):
+    @pytest.mark.parametrize("frame", [Broken(error=WorkerLost()), Quiet()])
+    def test_refuses_what_only_the_web_process_can_know(self, frame):
         with pytest.raises(TypeError):
-            pack([(new_id(), Broken(error=WorkerLost()))])
+            pack([(new_id(), frame)])

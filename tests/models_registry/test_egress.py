@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,20 @@ def watch_connects(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return dialed
 
 
+@contextmanager
+def unanswering(address: str, port: int = 0) -> Iterator[int]:
+    """Yield a port where connection requests get no answer: its queue of them is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
 # What may be reached
 
 
@@ -158,6 +173,8 @@ class TestValidateEndpoint:
             "http://10.0.0.1%40169.254.169.254/",
             "http://10.0.0.1\\@169.254.169.254/",
             "http:\\\\10.0.0.1\\v1",
+            "http://10.0.0.1/\\evil",
+            "http://10.0.0.1/modèle",
             "http://10.0.0.1#@169.254.169.254/",
             "http://10.0.0.1/#fragment",
             "http://10.0.0.1/#",
@@ -243,6 +260,26 @@ class TestValidateEndpoint:
         assert "http://10" not in refused.value.message.replace("http://host:port", "")
 
     @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("http://user:secret@10.0.0.1/", "user name"),
+            ("http://llm.example.com./v1", "Remove the dot"),
+            ("http://10.0.0.1\\@evil/", "backslash"),
+            ("http://bücher.example/", "xn--"),
+            ("http://0x7f.1/", "four decimal numbers"),
+            ("ftp://10.0.0.1/", "http:// or https://"),
+            ("http://10.0.0.1/#a", "fragment"),
+            ("http://10.0.0.1/?a", "query"),
+            ("http://10.0.0.1:99999/", "between 1 and 65535"),
+            ("http://8.8.8.8/", "GATEWAY_EGRESS_ALLOW"),
+            ("http://169.254.169.254/", "never dialed"),
+        ],
+    )
+    def test_says_what_to_change(self, url, says):
+        with pytest.raises(ValidationError, match=says):
+            validate_endpoint(url)
+
+    @pytest.mark.parametrize(
         "url",
         [
             "http://127.0.0.1:8000",
@@ -300,6 +337,11 @@ class TestAllowList:
             ("0.0.0.0/0", "http://[fd00::1]"),
             ("169.254.0.0/16", "http://169.254.169.254"),
             ("::/0", "http://[fd00:ec2::254]"),
+            ("::/0", "http://[::ffff:169.254.169.254]"),
+            ("::/0", "http://[64:ff9b::169.254.169.254]"),
+            ("::/0", "http://[2002:a9fe:a9fe::1]"),
+            ("::/0", "http://[2001:0:a9fe:a9fe::5601:5601]"),
+            ("::/0", "http://[2001:0:808:808::5601:5601]"),
             ("::/0", "http://10.0.0.1"),
         ],
     )
@@ -556,13 +598,13 @@ class TestExchange:
         def script(visitor: Visitor) -> None:
             visitor.sock.recv(1000)
             visitor.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-            visitor.sock.shutdown(socket.SHUT_WR)
-            visitor.wait_until_left()
+            time.sleep(0.1)
+            visitor.reset()
 
         with (
             RawServer(script) as server,
             egress.exchange(
-                "POST", server.url, headers={}, body=b"x" * 1_500_000, limits=limits()
+                "POST", server.url, headers={}, body=b"x" * 20_000_000, limits=limits()
             ) as reply,
         ):
             assert reply.status == 413
@@ -821,22 +863,20 @@ class TestUnreachable:
 
     def test_gives_up_connecting_in_time(self, settings):
         settings.GATEWAY_CONNECT_S = 0.3
-        # A full backlog: the kernel drops further connection requests.
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(0)
-            fillers = [socket.socket() for _ in range(4)]
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(listener.getsockname())
+        with unanswering("127.0.0.1") as port:
             started = time.monotonic()
 
             with pytest.raises(BackendUnreachable, match=r"No connection within 0\.3 s"):
-                get(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+                get(f"http://127.0.0.1:{port}/")
 
-            for filler in fillers:
-                filler.close()
         assert time.monotonic() - started < 1
+
+    def test_leaves_time_for_the_next_address(self, settings, monkeypatch):
+        settings.GATEWAY_CONNECT_S = 0.6
+        with RawServer(answering(ANSWER)) as server, unanswering("127.0.0.2", server.port):
+            resolve_to(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+
+            assert get(f"http://llm.example.com:{server.port}/") == b"{}"
 
 
 # Limits
@@ -1189,12 +1229,16 @@ class TestKeepAlive:
 
         assert len(server.requests) == 2
 
-    def test_does_not_ask_again_after_a_byte_of_an_answer(self):
+    @pytest.mark.parametrize("is_reset", [True, False])
+    def test_does_not_ask_again_after_a_byte_of_an_answer(self, is_reset):
         def die_in_the_head(visitor: Visitor) -> None:
             visitor.read_request()
             visitor.send(ANSWER)
             visitor.read_request()
             visitor.send(b"HTTP/1.1 200")
+            if is_reset:
+                time.sleep(0.05)
+                visitor.reset()
 
         with RawServer(die_in_the_head) as server:
             get(server.url)
@@ -1500,6 +1544,15 @@ class TestTls:
                 assert not failure.value.is_retryable
 
         assert server.requests == []
+
+    def test_lends_no_connection_to_a_request_that_trusts_others(self, authority):
+        with RawServer(answering(ANSWER), tls=authority.context("127.0.0.1")) as server:
+            get(server.url, ca_bundle=authority.pem)
+
+            with pytest.raises(BackendTlsFailed):
+                get(server.url)
+
+        assert len(server.requests) == 1
 
     def test_says_that_the_port_does_not_speak_tls(self):
         def answer_in_clear(visitor: Visitor) -> None:

@@ -155,6 +155,21 @@ def was_read(content_type):
         return False
 
 
+class Endless(io.BytesIO):
+    """A body without end; after the first piece, `then` is raised."""
+
+    def __init__(self, then=None):
+        super().__init__()
+        self.bytes_read = 0
+        self._then = then
+
+    def read(self, size=-1, /):
+        if self.bytes_read and self._then is not None:
+            raise self._then
+        self.bytes_read += size
+        return b" " * size
+
+
 class TestSize:
     @pytest.fixture(autouse=True)
     def _small_limit(self, settings):
@@ -168,13 +183,29 @@ class TestSize:
             {"type": "too_long", "loc": ("body",), "msg": "The body is larger than 1000 bytes"}
         ]
 
-    def test_reads_no_more_than_that(self):
+    def test_reads_an_oversized_body_to_its_end_for_the_answer_s_sake(self):
         source = io.BytesIO(b" " * 1_000_000)
 
         with pytest.raises(InvalidBody):
             read(b"", **{"wsgi.input": source, "CONTENT_LENGTH": "1000000"})
 
-        assert source.tell() <= 1_001
+        assert source.tell() == 1_000_000
+
+    def test_reads_no_endless_body(self, monkeypatch):
+        monkeypatch.setattr(wire, "DRAIN_MAX_BYTES", 10 * wire.DRAIN_PIECE_BYTES)
+        source = Endless()
+
+        with pytest.raises(InvalidBody):
+            read(b"", **{"wsgi.input": source, "HTTP_TRANSFER_ENCODING": "chunked"})
+
+        assert source.bytes_read == 1_001 + wire.DRAIN_MAX_BYTES
+
+    @pytest.mark.parametrize("error", [InvalidChunkSize(b"zz"), ConnectionResetError()])
+    def test_refuses_an_oversized_body_that_breaks_off(self, error):
+        source = Endless(then=error)
+
+        with pytest.raises(InvalidBody):
+            read(b"", **{"wsgi.input": source, "HTTP_TRANSFER_ENCODING": "chunked"})
 
     @pytest.mark.parametrize(("size", "fits"), [(1_000, True), (1_001, False)])
     def test_counts_a_chunked_body_too(self, size, fits):

@@ -41,13 +41,13 @@ SCRIPTS = (
 
 # Hidden text and how it is spelled out.
 HIDDEN = {
-    "nul\x00nul": "nul␀nul",
-    "\x1b[31mred\x1b[0m": "␛[31mred␛[0m",
-    "\x1b]8;;http://evil.example\x07link": "␛]8;;http://evil.example␇link",
-    "bell\x07 back\x08 del\x7f csi\x9b": "bell␇ back␈ del␡ csi⟦U+009B⟧",
+    "nul\x00nul": "nul⟦NUL⟧nul",
+    "\x1b[31mred\x1b[0m": "⟦ESC⟧[31mred⟦ESC⟧[0m",
+    "\x1b]8;;http://evil.example\x07link": "⟦ESC⟧]8;;http://evil.example⟦BEL⟧link",
+    "bell\x07 back\x08 del\x7f csi\x9b": "bell⟦BEL⟧ back⟦BS⟧ del⟦U+007F⟧ csi⟦U+009B⟧",
     "user\u202e nimda\u202c": "user⟦U+202E⟧ nimda⟦U+202C⟧",
     "\u2066isolate\u2069 \u200emark": "⟦U+2066⟧isolate⟦U+2069⟧ ⟦U+200E⟧mark",
     "zero\u200bwidth\ufeff\u2060": "zero⟦U+200B⟧width⟦U+FEFF⟧⟦U+2060⟧",
     "tags\U000e0068\U000e0069": "tags⟦U+E0068⟧⟦U+E0069⟧",
-    "line\u2028separator\rreturn": "line⟦U+2028⟧separator␍return",
+    "line\u2028separator\rreturn": "line⟦U+2028⟧separator⟦CR⟧return",
 }

@@ -497,8 +497,8 @@ class TestHostileText:
 
         text = Page(auditor.get(frame_of(record)).text).text
 
-        assert "nul␀" in text
-        assert "␀nul" in text
+        assert "nul⟦NUL⟧" in text
+        assert "⟦NUL⟧nul" in text
 
     def test_in_the_search_and_the_filters_stays_text(self, auditor):
         for text in hostile.SCRIPTS:

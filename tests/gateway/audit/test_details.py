@@ -167,4 +167,4 @@ class TestSections:
         shown = str(details.sections(record(correlation_id="a\u202eb", model_name="c\x1bd")))
 
         assert "a⟦U+202E⟧b" in shown
-        assert "c␛d" in shown
+        assert "c⟦ESC⟧d" in shown

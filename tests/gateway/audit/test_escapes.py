@@ -49,8 +49,8 @@ class TestVisibleHtml:
         assert visible_html("⟦U+202E⟧") == "⟦U+202E⟧"
 
     @pytest.mark.parametrize("text", hostile.SCRIPTS)
-    def test_escapes_html(self, text):
-        shown = visible_html(text)
+    def test_escapes_html_before_and_after_what_was_hidden(self, text):
+        shown = visible_html(f"{text}\x1b{text}").replace('<mark title="U+001B">⟦ESC⟧</mark>', "")
 
         assert "<" not in shown
         assert '"' not in shown

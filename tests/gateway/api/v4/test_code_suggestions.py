@@ -13,6 +13,7 @@ from gateway.errors import StreamBroken
 from models_registry.providers import sse
 from tests.gateway.api.conftest import component, start
 from tests.rig.backend import TEXT
+from tests.rig.processes import wait_until
 
 PATH = "/v4/code/suggestions"
 START = (
@@ -81,18 +82,24 @@ class TestCodeSuggestions:
         assert "stream_start" in sent[0].decode()
         assert b"stream_end" not in b"".join(sent)
 
-    def test_closes_the_record_of_a_client_that_leaves(self, trusted, code_is_on, metadata):
+    @pytest.mark.parametrize("has_read", [False, True])
+    def test_closes_the_record_of_a_client_that_leaves(
+        self, trusted, code_is_on, metadata, has_read
+    ):
         body = {
             "prompt_components": [component("completion", stream=True)],
             "model_metadata": metadata("slow-50ms_tokens-60"),
         }
         started = start("POST", PATH, value=body, headers=trusted.headers())
-        next(iter(started.pieces))
+        read = [next(iter(started.pieces)) for _ in range(has_read)]
 
         started.pieces.close()
 
-        record = InferenceRecord.objects.get()
-        assert (record.state, record.error_code) == ("cancelled", "client_left")
+        assert len(read) == has_read
+        wait_until(
+            lambda: InferenceRecord.objects.get().state == "cancelled", within_s=3, what="the close"
+        )
+        assert InferenceRecord.objects.get().error_code == "client_left"
 
     def test_keeps_a_silent_stream_alive(self, suggest, monkeypatch):
         monkeypatch.setattr(code_suggestions, "HEARTBEAT_S", 0.2)
@@ -103,10 +110,6 @@ class TestCodeSuggestions:
         assert len(pings) >= 1
         assert content(sse.events([reply.body])) == TEXT
         assert InferenceRecord.objects.get().state == "answered"
-
-
-class _Request:
-    META = {}
 
 
 class TestEvents:

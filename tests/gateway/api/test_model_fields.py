@@ -1,0 +1,94 @@
+"""Promises of gateway/api/model_fields.py: how GitLab names a model."""
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.api.model_fields import ALIASES, ModelMetadata, check_url, known_family
+from gateway.calls import NamedModel
+from models_registry.families import FAMILIES
+
+
+class TestKnownFamily:
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_knows_every_family_that_gitlab_approves(self, name):
+        assert known_family(name) == name
+
+    @pytest.mark.parametrize("name", ALIASES)
+    def test_knows_what_gitlab_calls_single_models_of_a_family(self, name):
+        assert known_family(name) in FAMILIES
+
+    @pytest.mark.parametrize("name", ["", "unknown", "Codestral", "../mistral"])
+    def test_refuses_others_without_repeating_them(self, name):
+        with pytest.raises(ValueError, match=r"^unknown model family$"):
+            known_family(name)
+
+
+class TestCheckUrl:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://10.0.0.1:8000/v1",
+            "https://llm.example.com",
+            "bedrockselfhostedmodel://x",
+            "llm:8000",  # a scheme and a path, as the reference reads it
+        ],
+    )
+    def test_takes_what_gitlab_s_form_takes(self, url):
+        assert check_url(url) == url
+
+    @pytest.mark.parametrize(
+        "url",
+        ["", "//host/v1", "http://", "http://[::1", "a b", "http://host:port/v1", "http://h:99999"],
+    )
+    def test_refuses_what_is_no_address(self, url):
+        with pytest.raises(ValueError, match="absolute URL"):
+            check_url(url)
+
+
+class TestModelMetadata:
+    def test_names_a_model(self):
+        metadata = ModelMetadata(
+            provider="openai",
+            name="codestral-2501",
+            endpoint="http://10.0.0.1/v1",
+            api_key="sk-1",
+            identifier="custom_openai/x",
+        )
+
+        assert metadata.as_named() == NamedModel(
+            family="codestral",
+            endpoint="http://10.0.0.1/v1",
+            identifier="custom_openai/x",
+            api_key="sk-1",
+        )
+
+    def test_names_none_without_an_address(self):
+        assert ModelMetadata(provider="gitlab", identifier="").as_named() is None
+
+    def test_stands_for_any_model_where_it_names_no_family(self):
+        named = ModelMetadata(provider="openai", endpoint="http://10.0.0.1/v1").as_named()
+
+        assert named.family == "general"
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"provider": None},
+            {"provider": "openai", "name": "unknown"},
+            {"provider": "openai", "endpoint": "nowhere"},
+            {"provider": "openai", "endpoint": f"http://{'a' * 249}"},
+            {"provider": "openai", "api_key": "k" * 2_001},
+            {"provider": "openai", "identifier": "i" * 1_001},
+        ],
+    )
+    def test_refuses_what_does_not_fit(self, fields):
+        with pytest.raises(ValidationError):
+            ModelMetadata.model_validate(fields)
+
+    def test_does_not_show_the_key(self):
+        named = ModelMetadata(
+            provider="openai", endpoint="http://10.0.0.1/v1", api_key="sk-canary"
+        ).as_named()
+
+        assert "sk-canary" not in repr(named)

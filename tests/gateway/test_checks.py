@@ -1,0 +1,136 @@
+"""Promises of gateway/checks.py: what an operator got wrong is named before anything starts."""
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.checks import Error
+
+from gateway import checks
+from prompts import library
+from prompts.errors import InvalidPrompt, PromptNotFound
+
+
+def ids(found):
+    return {message.id for message in found}
+
+
+class TestDocumentation:
+    def test_lists_every_id_that_is_used(self):
+        with open(checks.__file__) as file:
+            source = file.read()
+
+        used = {part.split('"')[0] for part in source.split('id="')[1:]}
+
+        assert used
+        assert all(f"    {name}  " in checks.__doc__ for name in used)
+
+    def test_holds_for_the_settings_of_the_tests(self):
+        every = (
+            checks.prompts_exist,
+            checks.limits_are_positive,
+            checks.secrets_are_usable,
+            checks.choices_are_known,
+        )
+
+        assert not [message for check in every for message in check()]
+
+
+class TestPromptsExist:
+    @pytest.mark.parametrize(
+        ("error", "check_id"),
+        [(PromptNotFound("no file"), "gateway.E001"), (InvalidPrompt("bad"), "gateway.E002")],
+    )
+    def test_names_what_is_wrong_with_a_prompt(self, monkeypatch, error, check_id):
+        def broken(*_):
+            raise error
+
+        monkeypatch.setattr(library, "get_definition", broken)
+
+        found = checks.prompts_exist()
+
+        assert ids(found) == {check_id}
+        assert str(error) in found[0].msg
+
+
+class TestLimitsArePositive:
+    @pytest.mark.parametrize("name", checks.LIMITS)
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_names_a_limit_that_is_none(self, settings, name, value):
+        setattr(settings, name, value)
+
+        assert checks.limits_are_positive() == [
+            Error(f"{name} must be greater than 0.", id="gateway.E003")
+        ]
+
+    def test_knows_every_time_and_size(self):
+        names = {
+            name
+            for name in dir(django_settings)
+            if name.startswith("GATEWAY_") and name.endswith(("_S", "_BYTES", "_MS"))
+        }
+
+        # A window of 0 is no window.
+        assert set(checks.LIMITS) == names - {"GATEWAY_FLUSH_WINDOW_MS"}
+
+
+class TestSecretsAreUsable:
+    def test_wants_a_key_and_says_how_to_make_one(self, settings):
+        settings.GATEWAY_ENCRYPTION_KEYS = []
+
+        (found,) = checks.secrets_are_usable()
+
+        assert found.id == "gateway.E004"
+        assert "Fernet.generate_key()" in found.hint
+
+    @pytest.mark.parametrize("key", ["", "short", "é" * 44, "x" * 44])
+    def test_refuses_a_malformed_one_without_repeating_it(self, settings, key):
+        settings.GATEWAY_ENCRYPTION_KEYS = [*settings.GATEWAY_ENCRYPTION_KEYS, key]
+
+        (found,) = checks.secrets_are_usable()
+
+        assert found.id == "gateway.E004"
+        assert not key or key not in found.msg
+
+
+class TestChoicesAreKnown:
+    @pytest.mark.parametrize("entry", ["10.0.0.0/99", "http://host", "a b", "10.0.0.1.2"])
+    def test_names_an_entry_of_the_egress_list_that_is_none(self, settings, entry):
+        settings.GATEWAY_EGRESS_ALLOW = ["10.0.0.0/8", entry]
+
+        (found,) = checks.choices_are_known()
+
+        assert found.id == "gateway.E005"
+        assert entry in found.msg
+
+    @pytest.mark.parametrize("choice", ["", "Adopt", "allow"])
+    def test_names_the_two_ways_with_unregistered_models(self, settings, choice):
+        settings.GATEWAY_UNREGISTERED_MODELS = choice
+
+        (found,) = checks.choices_are_known()
+
+        assert (found.id, "adopt or refuse" in found.msg) == ("gateway.E005", True)
+
+
+class TestProductionIsSafe:
+    @pytest.fixture(autouse=True)
+    def _as_in_production(self, settings):
+        settings.DEBUG = False
+        settings.ALLOWED_HOSTS = ["enclave.example.com"]
+        settings.GATEWAY_GITLAB_URL = "https://gitlab.example.com"
+        settings.GATEWAY_SIGNING_KEY_FILE = "/etc/enclave/signing_key.pem"
+
+    def test_is_content_with_production(self):
+        assert checks.production_is_safe() == []
+
+    @pytest.mark.parametrize(
+        ("name", "value", "check_id"),
+        [
+            ("DEBUG", True, "gateway.E006"),
+            ("ALLOWED_HOSTS", ["a", "*"], "gateway.E006"),
+            ("GATEWAY_GITLAB_URL", "", "gateway.W001"),
+            ("GATEWAY_SIGNING_KEY_FILE", "", "gateway.W002"),
+        ],
+    )
+    def test_names_what_a_development_machine_may_leave_open(self, settings, name, value, check_id):
+        setattr(settings, name, value)
+
+        assert ids(checks.production_is_safe()) == {check_id}
