@@ -48,7 +48,12 @@ LOOK_EVERY_S = 1.0
 SUSPICIOUS_AFTER_S = 2.0
 REAP_BATCH = 500
 
+# A hung database must not hold up the end of a process.
+STOP_S = 3.0
+
 _stopping = threading.Event()
+_ended = threading.Event()
+_ended.set()
 # What the last look could not reach; nothing was looked at yet.
 _missing: list[str] = ["the first look"]
 
@@ -61,12 +66,14 @@ def missing() -> list[str]:
 def start(process_id: str, kind: ProcessKind) -> None:
     """Write this process's lease row and look after things until `stop`."""
     _stopping.clear()
+    _ended.clear()
     concurrency.start(_run, process_id, kind, name="maintenance")
 
 
 def stop() -> None:
-    """End after the current look."""
+    """End after the current look, and wait for that: a look needs the parts of the process."""
     _stopping.set()
+    _ended.wait(STOP_S)
 
 
 def _run(process_id: str, kind: ProcessKind) -> None:
@@ -89,6 +96,7 @@ def _run(process_id: str, kind: ProcessKind) -> None:
         finally:
             close_old_connections()
         _stopping.wait(LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+    _ended.set()
 
 
 def renew_lease(process_id: str, kind: ProcessKind, *, now: datetime) -> None:

@@ -11,6 +11,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -174,7 +175,7 @@ def _send(
     limits: Limits,
     cancellation: Cancellation | None,
     correlation_id: str,
-) -> Any:
+) -> AbstractContextManager[Reply]:
     headers = {
         **request.headers,
         "Content-Type": "application/json",

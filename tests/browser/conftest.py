@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.management.commands import first_run
 from tests.rig.gateway import ROOT, Gateway
 from tests.rig.gitlab import FakeGitLab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Frame, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Frame, Page, Response
 
 LIST = "/admin/audit/inferencerecord/"
 PASSWORD = "correct horse battery"
@@ -38,14 +39,10 @@ def picture(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Page, s
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The product as `make run` sets it up, and one person for each role beside its administrator.
-
-    `facts` holds what a first start prints.
-    """
+    """The product as `make run` sets it up, and one person for each role."""
     gitlab = FakeGitLab()
     started = Gateway(tmp_path_factory.mktemp("browser"), gitlab=gitlab)
-    printed = started.manage("first_run", "--url", started.url)
-    started.facts = dict(line.split("=", 1) for line in printed.splitlines())
+    started.manage("first_run", "--url", started.url)
     started.run(
         "from django.contrib.auth.models import Group, User\n"
         "for name, role in (('auditor', 'Auditors'), ('operator', 'Model administrators')):\n"
@@ -59,6 +56,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     gitlab.close()
 
 
+@pytest.fixture(scope="module")
+def facts(gateway: Gateway) -> dict[str, str]:
+    """What the first start printed: ADMIN_USER, ADMIN_PASSWORD, API_KEY."""
+    return first_run.read(gateway.directory / first_run.FILE)
+
+
 class Visitor:
     """A person at a browser, and everything that a person should not have to see."""
 
@@ -69,20 +72,29 @@ class Visitor:
         self.paths: list[str] = []
         self.context = browser.new_context(base_url=gateway.url, **options)
         self.page = self.context.new_page()
-        page, note = self.page, self.problems.append
-        page.on("pageerror", lambda error: note(f"script: {error}"))
-        page.on("dialog", lambda dialog: (note(f"dialog: {dialog.message}"), dialog.dismiss()))
-        # A violation of a Content-Security-Policy is written to the console too.
-        page.on("console", lambda line: line.type == "error" and note(f"console: {line.text}"))
-        page.on("requestfailed", lambda request: note(f"failed: {request.url}"))
-        page.on("response", self._look_at)
+        # A violation of a Content-Security-Policy is written to the console.
+        self.page.on("console", self._read)
+        self.page.on("pageerror", lambda error: self._note(f"script: {error}"))
+        self.page.on("dialog", self._dismiss)
+        self.page.on("requestfailed", lambda request: self._note(f"failed: {request.url}"))
+        self.page.on("response", self._look_at)
 
-    def _look_at(self, response: Any) -> None:
-        own = f"{self.gateway.url}/"
-        if not response.url.startswith(own) and not response.url.startswith("data:"):
-            self.problems.append(f"another host: {response.url}")
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+
+    def _read(self, line: ConsoleMessage) -> None:
+        if line.type == "error":
+            self._note(f"console: {line.text}")
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self._note(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _look_at(self, response: Response) -> None:
+        if not response.url.startswith((f"{self.gateway.url}/", "data:")):
+            self._note(f"another host: {response.url}")
         if response.status >= 400:
-            self.problems.append(f"{response.status}: {response.url}")
+            self._note(f"{response.status}: {response.url}")
         self.paths.append(response.url.removeprefix(self.gateway.url))
 
     def log_in(self, name: str, password: str = PASSWORD) -> Page:
@@ -106,7 +118,9 @@ class Visitor:
 
     def frame(self) -> Frame:
         """Return the frame with prompt and answer, once it is there."""
-        frame = self.page.wait_for_selector("iframe").content_frame()
+        element = self.page.wait_for_selector("iframe")
+        frame = element.content_frame() if element else None
+        assert frame is not None
         frame.wait_for_selector("main section")
         return frame
 
@@ -128,11 +142,11 @@ def visit(browser: Browser, gateway: Gateway) -> Iterator[Callable[..., Visitor]
 
 
 @pytest.fixture
-def ask(gateway: Gateway) -> Callable[..., Any]:
+def ask(gateway: Gateway, facts: dict[str, str]) -> Callable[..., Any]:
     """A function that asks for a completion with the key that a first start prints."""
 
     def send(above: str, *, key: str = "", request_id: str = "", **fields: Any) -> Any:
-        headers = {"Authorization": f"Bearer {key or gateway.facts['API_KEY']}"}
+        headers = {"Authorization": f"Bearer {key or facts['API_KEY']}"}
         if request_id:
             headers["X-Request-ID"] = request_id
         file = {"file_name": "app.py", "content_above_cursor": above, "content_below_cursor": ""}

@@ -16,10 +16,10 @@ def background(frame):
 
 
 class TestFirstLook:
-    def test_ends_with_the_printed_administrator_reading_the_record(self, visit, gateway, ask):
+    def test_ends_with_the_printed_administrator_reading_the_record(self, visit, facts, ask):
         answer = ask(QUESTION, request_id="first look")
         visitor = visit()
-        visitor.log_in(gateway.facts["ADMIN_USER"], gateway.facts["ADMIN_PASSWORD"])
+        visitor.log_in(facts["ADMIN_USER"], facts["ADMIN_PASSWORD"])
 
         page = visitor.open("first look")
 
@@ -104,7 +104,7 @@ class TestFrame:
 
 
 class TestHostileText:
-    def test_does_nothing_on_any_page(self, visit, gateway, ask):
+    def test_does_nothing_on_any_page(self, visit, ask):
         for number, text in enumerate(hostile.SCRIPTS):
             given = ask(f"{text}\n{text}", request_id=f"{number} {text}")
             assert given.status_code == 200
