@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -35,7 +35,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
 from urllib3.util.response import assert_header_parsing
 from urllib3.util.wait import wait_for_read, wait_for_write
 
@@ -64,6 +63,7 @@ IDLE_CONNECTION_S = 60.0
 HEAD_MAX_BYTES = 64 * 1024
 READ_BYTES = 64 * 1024
 SEND_BYTES = 64 * 1024
+CHUNK_LINE_MAX_BYTES = 8 * 1024
 # How soon a kept-alive connection that the server had already closed shows it. What fails later
 # was received by the server, and asking again would be a second call of the model.
 STALE_WITHIN_S = 1.0
@@ -99,6 +99,7 @@ IPV6_LOOPBACK = ipaddress.IPv6Address("::1")
 NETLOC = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 HOST_NAME = re.compile(r"(?!.{254})(?:(?!-)[a-z0-9_-]{1,63}(?<!-)\.)*(?!-)[a-z0-9_-]{1,63}(?<!-)")
 DIGITS = re.compile(r"[0-9]{1,18}")
+CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
 ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 # What http.client and urllib3 raise when the other side is gone or does not speak HTTP.
@@ -360,6 +361,9 @@ class _Limit(NamedTuple):
         return self.error(self.text.format(f"{round(self.seconds, 1):g}"))
 
 
+SILENCE = (BackendTimedOut, "Silence of more than {} s inside the answer.")
+
+
 class _Clock:
     """How long one exchange may still wait, and what has arrived so far."""
 
@@ -398,13 +402,28 @@ class _Clock:
             settings.GATEWAY_CONNECT_S, BackendTlsFailed, "No TLS handshake within {} s."
         )
 
+    def silence(self) -> ModelError:
+        """Return the error for nothing having arrived within the limit for silence."""
+        return self._within(self._idle_s, *SILENCE).exceeded()
+
     def to_move(self) -> _Limit:
         """Return the limit for the next bytes to go or to come."""
         if not self.has_begun:
             return self._first_byte
-        return self._within(
-            self._idle_s, BackendTimedOut, "Silence of more than {} s inside the answer."
-        )
+        return self._within(self._idle_s, *SILENCE)
+
+    def left_to_move_s(self) -> float:
+        """Return `left_s(to_move())`, without making the limit: this is asked for every arrival.
+
+        Raises:
+            ModelError: the limit is over, or the caller left.
+        """
+        if self._cancellation.is_cancelled or not self.has_begun:
+            return self.left_s(self.to_move())
+        left_s = self._whole.until - time.monotonic()
+        if left_s <= 0:
+            raise self._whole.exceeded()
+        return min(left_s, self._idle_s)
 
     def left_s(self, limit: _Limit) -> float:
         """Return how long the next system call may take.
@@ -471,6 +490,14 @@ class _Wire:
         return count
 
     def _recv_into(self, buffer: Any) -> int:
+        if not self.is_tls and self.clock.has_begun:
+            limit_s = self.clock.left_to_move_s()
+            self.sock.settimeout(limit_s)
+            try:
+                return self.sock.recv_into(buffer)
+            except TimeoutError as exc:
+                self.clock.left_to_move_s()
+                raise self.clock.silence() from exc
         limit = self.clock.to_move()
         while True:
             left_s = self.clock.left_s(limit)
@@ -525,6 +552,107 @@ class _Response(http.client.HTTPResponse):
             raise MalformedReply("The server's Content-Length is not a number.")
 
 
+class _Body:
+    """The bytes of a response's body as they arrive, up to the end that its head announced.
+
+    Decodes chunks itself: http.client takes eight calls for what one line of a stream needs, and
+    takes the end of the connection for the end of a body. Source: RFC 9112, sections 6 and 7.1.
+    """
+
+    def __init__(self, response: _Response) -> None:
+        self._response = response
+        self._read1 = response.fp.read1
+        self._left = response.length  # None: until the connection ends, or chunked
+        self._is_chunked = bool(response.chunked)
+        self._held = bytearray()
+        self._chunk_left = 0
+        self._is_in_chunk = False
+
+    def read(self) -> bytes:
+        """Return what came next, empty at the end of the body.
+
+        Raises:
+            MalformedReply: the connection ended before the body did, or the chunks are none.
+        """
+        data = self._next_of_chunks() if self._is_chunked else self._next_of_length()
+        if not data:
+            self._response.close()
+        return data
+
+    def _next_of_length(self) -> bytes:
+        if self._left is None:
+            return self._read1(READ_BYTES)
+        if self._left == 0:
+            return b""
+        data = self._read1(min(self._left, READ_BYTES))
+        self._left -= len(data)
+        return data or self._broken()
+
+    def _next_of_chunks(self) -> bytes:
+        """Return the payload of all that arrived; read on only while there is none."""
+        pieces: list[bytes] = []
+        while True:
+            if self._is_in_chunk:
+                piece = bytes(self._held[: self._chunk_left])
+                if piece:
+                    del self._held[: len(piece)]
+                    self._chunk_left -= len(piece)
+                    pieces.append(piece)
+                if self._chunk_left == 0 and len(self._held) >= 2:
+                    self._expect_line_end()
+                    continue
+            else:
+                size = self._chunk_size()
+                if size == 0:
+                    self._skip_trailers()
+                    self._is_chunked, self._left = False, 0
+                    return b"".join(pieces)
+                if size is not None:
+                    self._is_in_chunk, self._chunk_left = True, size
+                    continue
+            if pieces:
+                return b"".join(pieces)
+            self._held += self._read1(READ_BYTES) or self._broken()
+
+    def _expect_line_end(self) -> None:
+        if self._held[:2] != b"\r\n":
+            self._broken()
+        del self._held[:2]
+        self._is_in_chunk = False
+
+    def _chunk_size(self) -> int | None:
+        """Return the size on the next chunk's first line, or None if the line is not all here."""
+        end = self._held.find(b"\n")
+        if end < 0:
+            if len(self._held) > CHUNK_LINE_MAX_BYTES:
+                self._broken()
+            return None
+        digits = bytes(self._held[:end]).partition(b";")[0].strip()
+        if not CHUNK_SIZE.fullmatch(digits):
+            self._broken()
+        del self._held[: end + 1]
+        return int(digits, 16)
+
+    def _skip_trailers(self) -> None:
+        """Read to the empty line after the last chunk."""
+        skipped = 0
+        while True:
+            end = self._held.find(b"\n")
+            if end < 0:
+                self._held += self._read1(READ_BYTES) or self._broken()
+                continue
+            line = bytes(self._held[:end]).rstrip(b"\r")
+            del self._held[: end + 1]
+            skipped += end
+            if not line:
+                return
+            if skipped > HEAD_MAX_BYTES:
+                raise MalformedReply("The server sent more than 64 KiB of headers.")
+
+    def _broken(self) -> NoReturn:
+        raise MalformedReply("The answer broke off before its end.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
     method: str
@@ -549,7 +677,7 @@ class _Connection(HTTPConnection):
 
     # Mutators
 
-    def ask(self, request: _Request, clock: _Clock, cancellation: Cancellation) -> BaseHTTPResponse:
+    def ask(self, request: _Request, clock: _Clock, cancellation: Cancellation) -> _Response:
         """Return the response to a request as soon as its head is here; hang up on failure."""
         cancellation.aim(self.abort)
         try:
@@ -582,7 +710,7 @@ class _Connection(HTTPConnection):
         if sock is not None:
             sock.close()
 
-    def _converse(self, wire: _Wire, request: _Request) -> BaseHTTPResponse:
+    def _converse(self, wire: _Wire, request: _Request) -> _Response:
         self.request(
             request.method,
             request.path,
@@ -594,7 +722,8 @@ class _Connection(HTTPConnection):
         # A server may answer before it has read everything, and hang up.
         with suppress(BrokenPipeError, ConnectionResetError):
             wire.flush()
-        return self.getresponse()
+        # Past urllib3's own response: the body is read by `_Body`.
+        return cast(_Response, http.client.HTTPConnection.getresponse(self))
 
     def _dial(self, clock: _Clock) -> _Wire:
         """Resolve, check every address, connect to a checked one, and verify the certificate."""
@@ -862,11 +991,11 @@ atexit.register(close_connections)
 class Reply:
     """What a server sends back. The body is read once, as it arrives."""
 
-    def __init__(self, response: BaseHTTPResponse, clock: _Clock, max_bytes: int) -> None:
+    def __init__(self, response: _Response, clock: _Clock, max_bytes: int) -> None:
         self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = cast("Mapping[str, str]", response.headers)
         self.is_complete = False
-        self._response = response
+        self._body = _Body(response)
         self._clock = clock
         self._max_bytes = max_bytes
         self._received_bytes = 0
@@ -908,7 +1037,7 @@ class Reply:
 
     def _next(self) -> bytes:
         try:
-            data: bytes = self._response.read1(READ_BYTES, decode_content=False)
+            data = self._body.read()
         except FAULTS as exc:
             self._clock.check_cancelled()
             raise MalformedReply("The answer broke off before its end.") from exc
@@ -971,7 +1100,7 @@ def exchange(
 
 def _ask(
     pool: _Pool, request: _Request, clock: _Clock, cancellation: Cancellation
-) -> tuple[_Connection, BaseHTTPResponse]:
+) -> tuple[_Connection, _Response]:
     kept = pool.take()
     if kept is not None:
         asked_at = time.monotonic()
