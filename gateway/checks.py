@@ -94,7 +94,7 @@ def choices_are_known(**_: Any) -> list[CheckMessage]:
     """Check what is spelled by hand."""
     found: list[CheckMessage] = []
     try:
-        egress._policy(tuple(settings.GATEWAY_EGRESS_ALLOW))
+        egress.parse_allow_list(tuple(settings.GATEWAY_EGRESS_ALLOW))
     except ImproperlyConfigured as exc:
         found.append(Error(str(exc), id="gateway.E005"))
     if settings.GATEWAY_UNREGISTERED_MODELS not in ("adopt", "refuse"):

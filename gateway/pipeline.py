@@ -57,7 +57,7 @@ def prepare(call: Call) -> Prepared:
         decision = decide(call, config)
         model = choose_model(call, config, decision)
     except (FeatureError, ModelError) as refusal:
-        records.refuse(call, refusal, config_version=config.version)
+        records.refuse(call, refusal, config, groups_of(call, config))
         raise
     rendered = library.render(
         feature=call.prompt,
@@ -79,14 +79,18 @@ def decide(call: Call, config: Snapshot) -> Decision:
     Raises:
         FeatureDisabled: policy says no; the message names the rule.
     """
+    return policy.require(config, feature=call.feature, group_ids=groups_of(call, config))
+
+
+def groups_of(call: Call, config: Snapshot) -> tuple[int, ...]:
+    """Return the groups that a call stands for."""
     caller = call.caller
-    groups = policy.subject_groups(
+    return policy.subject_groups(
         config,
         api_key_group_id=caller.api_key_group_id,
         namespace_ids=caller.namespace_ids,
         user_refs=tuple(ref for ref in (caller.user_id, caller.global_user_id) if ref),
     )
-    return policy.require(config, feature=call.feature, group_ids=groups)
 
 
 def choose_model(call: Call, config: Snapshot, decision: Decision) -> ModelConfig:

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from kombu.exceptions import KombuError, OperationalError
+from redis import RedisError
 
 from gateway import concurrency
 from gateway.celery import app
@@ -71,7 +72,7 @@ class CelerySender:
             try:
                 self._publish(batch)
             except Exception as exc:
-                if not isinstance(exc, (KombuError, OperationalError, OSError)):
+                if not isinstance(exc, (KombuError, RedisError, OSError)):
                     logger.exception("sender.failed")
                 self._failed(batch)
 
@@ -105,7 +106,7 @@ class CelerySender:
                 "retry_on_timeout": False,
             }
             connection = app.connection_for_write(transport_options=options)
-            connection.connect()
+            connection.ensure_connection(max_retries=0)  # by default it sleeps 2 s and tries again
             self._producer = connection.Producer(auto_declare=False)
         return self._producer
 

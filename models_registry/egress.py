@@ -177,7 +177,12 @@ def _is_localhost(host: str) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _policy(entries: tuple[str, ...]) -> _Policy:
+def parse_allow_list(entries: tuple[str, ...]) -> _Policy:
+    """Return GATEWAY_EGRESS_ALLOW as rules.
+
+    Raises:
+        ImproperlyConfigured: an entry is neither a network nor a host name.
+    """
     networks: list[tuple[Network, int | None]] = []
     names: list[tuple[str, int | None]] = []
     for entry in entries:
@@ -207,7 +212,7 @@ def _split_entry(entry: str) -> tuple[str, int | None]:
 
 
 def _allowed() -> _Policy:
-    return _policy(tuple(settings.GATEWAY_EGRESS_ALLOW))
+    return parse_allow_list(tuple(settings.GATEWAY_EGRESS_ALLOW))
 
 
 # Addresses as people write them

@@ -21,6 +21,7 @@ from gateway.errors import AuditUnavailable
 from gateway.ids import new_id
 
 if TYPE_CHECKING:
+    from features.snapshot import Snapshot
     from gateway.calls import Call
     from gateway.pipeline import Prepared
 
@@ -67,8 +68,10 @@ def opening(call: Call, prepared: Prepared) -> Row:
     }
 
 
-def refuse(call: Call, refusal: Exception, *, config_version: int) -> None:
+def refuse(call: Call, refusal: Exception, config: Snapshot, groups: tuple[int, ...]) -> None:
     """Record that policy said no; nothing was sent to a model.
+
+    Of several groups the deepest is named: a refusal has no group that decided it for all.
 
     Raises:
         AuditUnavailable: the refusal cannot be recorded.
@@ -76,13 +79,21 @@ def refuse(call: Call, refusal: Exception, *, config_version: int) -> None:
     now = timezone.now()
     write(
         {
-            **_about(call, now=now, config_version=config_version),
+            **_about(call, now=now, config_version=config.version),
+            **_deepest(config, groups),
             "state": State.REFUSED.value,
             "closed_at": now,
             "error_code": getattr(refusal, "code", "refused"),
             "error_detail": str(refusal)[:DETAIL_MAX],
         }
     )
+
+
+def _deepest(config: Snapshot, groups: tuple[int, ...]) -> Row:
+    if not groups:
+        return {}
+    group = max((config.groups[pk] for pk in groups), key=lambda entry: len(entry.lineage))
+    return {"group_id": group.group_id, "group_path": group.path}
 
 
 def skip(call: Call, reason: str) -> None:

@@ -11,6 +11,8 @@ from models_registry.errors import InferenceCancelled
 from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
 
 REPEAT_MAX = 200
+# What prompts put around code (<CURSOR>, <|fim_middle|>): a person wants to see the code.
+MARKERS = re.compile(r"<[^<>\s]{1,30}>")
 PAUSE_S = 0.01
 
 
@@ -77,5 +79,6 @@ def _asked(prompt: Prompt) -> str:
 
 
 def _answer(prompt: Prompt) -> str:
-    lines = [line.strip() for line in _asked(prompt).splitlines() if line.strip()]
+    text = MARKERS.sub("", _asked(prompt))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"# echo: {(lines[-1] if lines else 'nothing')[:REPEAT_MAX]}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from models_registry.errors import ModelMisconfigured
 from models_registry.providers import sse
@@ -22,6 +23,8 @@ from models_registry.providers.base import (
 from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
 
 STOP_MAX = 4
+# What GitLab stores as the endpoint of its Bedrock models; nobody is there (gitlab-client.md 1.4).
+BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
 
 # Routes of the reference's client library that all mean this wire format; the rest is the model.
 # The reference takes the text before any first slash for a route and fails on one it does not
@@ -66,6 +69,11 @@ class OpenAICompatible(Provider):
     def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
         if not model.endpoint:
             raise ModelMisconfigured("The model has no endpoint.")
+        if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
+            raise ModelMisconfigured(
+                "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
+                "server with OpenAI's API in front of it, and enter that as the endpoint."
+            )
         identifier = served_name(model.identifier) or model.family
         body: dict[str, Any] = {"model": identifier}
         if prompt.text is not None:

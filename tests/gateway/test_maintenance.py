@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from datetime import timedelta
+from queue import SimpleQueue
 
 import pytest
 from django.utils import timezone
@@ -22,6 +23,7 @@ from gateway.audit.models import (
     ProcessKind,
 )
 from gateway.audit.store import BLANK
+from gateway.audit.writer import ClaimJob
 from gateway.errors import StreamBroken, WorkerLost
 from gateway.ids import new_id
 from tests.gateway.conftest import answer_on_record, closed_record, make_call, record
@@ -309,7 +311,9 @@ class TestReap:
         make_record("elsewhere")
 
         self.reap()
-        quiet.writer.stop()
+        is_written = SimpleQueue()
+        quiet.writer.submit(ClaimJob(ids=[], worker=quiet.id, then=is_written.put))
+        is_written.get(timeout=5)
 
         assert (record().closed_at is not None) == is_closed
 
