@@ -90,9 +90,10 @@ def refuse(call: Call, refusal: Exception, config: Snapshot, groups: tuple[int, 
 
 
 def _deepest(config: Snapshot, groups: tuple[int, ...]) -> Row:
-    if not groups:
+    known = [config.groups[pk] for pk in groups if pk in config.groups]
+    if not known:
         return {}
-    group = max((config.groups[pk] for pk in groups), key=lambda entry: len(entry.lineage))
+    group = max(known, key=lambda entry: len(entry.lineage))
     return {"group_id": group.group_id, "group_path": group.path}
 
 

@@ -97,6 +97,19 @@ class TestRefusal:
         assert row.closed_at == row.opened_at
         assert not InferenceContent.objects.exists()
 
+    def test_names_the_deepest_group_that_the_call_stood_for(self, refused):
+        parent = make_group("company", gitlab_id=3)
+        child = make_group("company/payments", gitlab_id=7, parent=parent)
+
+        refused(FeatureDisabled, caller=by_instance(namespace_ids=(3, 7)))
+
+        assert (record().group_id, record().group_path) == (child.pk, "company/payments")
+
+    def test_of_a_group_that_is_gone_meanwhile_is_one(self, refused):
+        refused(FeatureDisabled, caller=Caller(kind=CallerKind.API_KEY, api_key_group_id=999))
+
+        assert record().state == "refused"
+
     def test_of_a_model_that_is_missing_is_one(self, refused):
         make_rule()
 

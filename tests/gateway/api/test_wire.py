@@ -310,7 +310,7 @@ FILE_FIELDS = st.sampled_from(
 )
 FINE = {200, 400, 401, 403, 404, 405, 422}
 many = hypothesis_settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

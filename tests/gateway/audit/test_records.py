@@ -1,0 +1,74 @@
+"""Promises of gateway/audit/records.py, with the real store."""
+
+from uuid import uuid4
+
+import pytest
+
+from features import snapshot
+from features.errors import FeatureDisabled
+from gateway.audit import records, store
+from gateway.audit.models import InferenceContent, State
+from gateway.audit.records import Outcome
+from gateway.errors import AuditUnavailable
+from tests.factories import make_group
+from tests.gateway.audit.test_writer import BrokenStore
+from tests.gateway.conftest import make_call, record
+
+
+class TestRefuse:
+    def test_is_on_record_with_its_reason_and_without_content(self, embedded):
+        config = snapshot.refresh()
+
+        records.refuse(make_call(), FeatureDisabled("group 'x': off"), config, ())
+
+        found = record()
+        assert (found.state, record.error_code) == (State.REFUSED, "feature_disabled")
+        assert found.error_detail == "group 'x': off"
+        assert found.closed_at is not None
+        assert not InferenceContent.objects.exists()
+
+    def test_names_the_deepest_of_the_groups(self, embedded):
+        root = make_group("payments")
+        child = make_group("payments/core", parent=root)
+        config = snapshot.refresh()
+
+        records.refuse(make_call(), FeatureDisabled("no"), config, (root.pk, child.pk))
+
+        assert (record().group_id, record().group_path) == (child.pk, "payments/core")
+
+    def test_is_no_refusal_if_it_cannot_be_recorded(self, embedded, monkeypatch):
+        config = snapshot.refresh()
+        monkeypatch.setattr(store, "for_connection", BrokenStore)
+
+        with pytest.raises(AuditUnavailable):
+            records.refuse(make_call(), FeatureDisabled("no"), config, ())
+
+
+class TestSkip:
+    def test_says_why_no_model_was_asked(self, embedded):
+        records.skip(make_call(), "The file's language is unknown.")
+
+        found = record()
+        assert (found.state, found.model_calls) == (State.ANSWERED, 0)
+        assert found.error_detail == "The file's language is unknown."
+
+
+class TestClosing:
+    def test_cuts_a_long_detail(self):
+        row = records.closing(
+            uuid4(), Outcome(state=State.FAILED, error_detail="x" * 600), worker=None
+        )
+
+        assert len(row["error_detail"]) == records.DETAIL_MAX
+
+    def test_tells_no_answer_from_an_empty_one(self):
+        none = records.closing(uuid4(), Outcome(state=State.FAILED), worker=None)
+        empty = records.closing(uuid4(), Outcome(state=State.ANSWERED, answer=""), worker=None)
+
+        assert none["answer"] is None
+        assert empty["answer"] == '{"text":"","finish_reason":null}'
+
+    def test_sets_every_column_of_an_outcome(self):
+        row = records.closing(uuid4(), Outcome(state=State.ANSWERED), worker="w")
+
+        assert set(store.OUTCOME_COLUMNS) <= set(row)
