@@ -22,7 +22,7 @@ class TestRefuse:
         records.refuse(make_call(), FeatureDisabled("group 'x': off"), config, ())
 
         found = record()
-        assert (found.state, record.error_code) == (State.REFUSED, "feature_disabled")
+        assert (found.state, found.error_code) == (State.REFUSED, "feature_disabled")
         assert found.error_detail == "group 'x': off"
         assert found.closed_at is not None
         assert not InferenceContent.objects.exists()
