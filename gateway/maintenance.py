@@ -38,7 +38,7 @@ from gateway.audit.models import (
     State,
 )
 from gateway.audit.records import Outcome, close_soon
-from gateway.errors import ProcessLost, WorkerLost
+from gateway.errors import InferenceFailed, ProcessLost, WorkerLost
 from gateway.frames import Broken, End
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def look_after_waiters(*, now: datetime) -> None:
     if queued:
         parts.send(queued)
     if closed:
-        _tell_again(closed)
+        _tell_again(closed, now=now)
 
 
 def _tell_lost(running: list[dict[str, Any]], *, now: datetime) -> None:
@@ -140,13 +140,16 @@ def _tell_lost(running: list[dict[str, Any]], *, now: datetime) -> None:
             process.parts().waiters.deliver(row["id"], Broken(error=WorkerLost()))
 
 
-def _tell_again(closed: dict[UUID, dict[str, Any]]) -> None:
+def _tell_again(closed: dict[UUID, dict[str, Any]], *, now: datetime) -> None:
     """Deliver outcomes from the database; a request that got its own already is gone by now."""
     answers = InferenceContent.objects.filter(record_id__in=closed, kind=ContentKind.ANSWER)
     texts = dict(answers.values_list("record_id", "body"))
     for record_id, row in closed.items():
         if row["is_streamed"] and row["state"] == State.ANSWERED:
-            # Pieces are still on their way, or lost: the numbers of the frames will tell.
+            # Pieces may still be on their way; if its end does not come soon, it is lost.
+            if row["closed_at"] < now - timedelta(seconds=SUSPICIOUS_AFTER_S):
+                lost = InferenceFailed("The end of the answer was lost.", code="reply_lost")
+                process.parts().waiters.deliver(record_id, Broken(error=lost))
             continue
         body = orjson.loads(texts[record_id]) if record_id in texts else {}
         process.parts().waiters.deliver(

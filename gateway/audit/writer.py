@@ -67,6 +67,12 @@ class CloseJob:
     submitted_at: float = field(default_factory=time.monotonic)
     is_late: bool = False
 
+    def tell_late(self) -> None:
+        """Call `when_late`, once."""
+        if not self.is_late:
+            self.is_late = True
+            self.when_late()
+
 
 Job = OpenJob | ClaimJob | CloseJob
 
@@ -134,7 +140,11 @@ class Writer:
         for claim in flush.claims:
             claim.then(error or flush.won_by(claim))
         for close in flush.closes:
-            if error is not None:
+            if _is_bad_row(error):
+                # No later try can succeed; the reaper closes the record without this outcome.
+                logger.error("audit.close_refused", extra={"record_id": str(close.row["id"])})
+                close.tell_late()
+            elif error is not None:
                 self._keep(close)
             elif not close.is_late:
                 close.then(close.row["id"] in flush.closed)
@@ -148,9 +158,8 @@ class Writer:
         """Try this close again later; tell its owner once that it is late."""
         self._unclosed.append(job)
         age_s = time.monotonic() - job.submitted_at
-        if not job.is_late and age_s + RETRY_CLOSE_EVERY_S >= settings.GATEWAY_AUDIT_TIMEOUT_S:
-            job.is_late = True
-            job.when_late()
+        if age_s + RETRY_CLOSE_EVERY_S >= settings.GATEWAY_AUDIT_TIMEOUT_S:
+            job.tell_late()
 
     def _attempt(self, work: Callable[[store.Store], object]) -> Exception | None:
         """Return the error that kept a batch from being committed; log the first of an outage."""

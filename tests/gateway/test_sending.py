@@ -22,6 +22,7 @@ def broker(monkeypatch, redis_server):
     """A Redis that Celery publishes to."""
     monkeypatch.setattr(app.conf, "broker_url", redis_server.url)
     monkeypatch.setattr(app.conf, "broker_write_url", redis_server.url)
+    monkeypatch.setattr(sending, "SOCKET_TIMEOUT_S", 0.5)
     return redis_server
 
 

@@ -86,6 +86,10 @@ class TestVerify:
         with pytest.raises(BadToken):
             tokens.verify(trusted.token(ttl_s=-1))
 
+    def test_does_not_read_a_token_that_no_gitlab_would_send(self, trusted):
+        with pytest.raises(BadToken, match="too long"):
+            tokens.verify(trusted.token(filler="x" * tokens.TOKEN_MAX_BYTES))
+
     def test_refuses_a_stranger_s_key_under_a_known_name(self, trusted):
         token = trusted.token(key="stranger", kid=public_jwk("gitlab-1")["kid"])
 

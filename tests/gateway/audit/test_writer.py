@@ -159,6 +159,17 @@ class TestWriter:
         assert done.empty()
         writer.stop()
 
+    def test_gives_a_close_up_that_the_database_refuses(self, writer):
+        row = opening()
+        submit_open(writer, row).get(timeout=5)
+
+        done, late = submit_close(writer, closed(row) | {"worker": None, "error_code": None})
+
+        assert late.get(timeout=3) is True
+        after, _ = submit_close(writer, closed(row) | {"worker": None})
+        assert after.get(timeout=5) is True
+        assert done.empty()
+
     def test_tells_who_came_second(self, writer):
         row = opening()
         submit_open(writer, row).get(timeout=5)
