@@ -177,8 +177,12 @@ class Writer:
         return None
 
     def _on_connection(self, work: Callable[[], Any]) -> Any:
-        """Run on the thread that owns the connection: native for SQLite, this one otherwise."""
-        if connection.vendor == "sqlite":
+        """Run on the thread that owns the connection.
+
+        SQLite sleeps in C while another process holds its lock: beside a worker it gets a native
+        thread. Alone it is quicker without: each of its calls would wait for the interpreter.
+        """
+        if connection.vendor == "sqlite" and settings.REDIS_URL:
             return self._thread.run(work)
         return work()
 
