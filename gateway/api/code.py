@@ -15,10 +15,12 @@ from rest_framework.request import Request
 
 from features.catalog import PROMPTS, PromptEntry
 from features.languages import Language
+from gateway import pipeline
 from gateway.api import departure, wire
 from gateway.api.endpoint import correlation_id, get_caller
 from gateway.api.errors import Forbidden
 from gateway.api.model_fields import ENDPOINT_MAX, check_url, known_family
+from gateway.audit import records
 from gateway.calls import Answer, Call, NamedModel
 from prompts.errors import PromptNotFound
 
@@ -191,6 +193,17 @@ def make_call(
         correlation_id=correlation_id(request._request),
         has_left=departure.watch(request._request),
     )
+
+
+def complete(call: Call, language: Language) -> Answer | None:
+    """Return the whole answer to a completion; None where the file's language is unknown.
+
+    Raises: as `pipeline.answer`.
+    """
+    if language.is_known:
+        return pipeline.answer(call)
+    records.skip(call, "The file's language is unknown, so no model was asked.")
+    return None
 
 
 def file_inputs(file: FileAtCursor, language: Language) -> dict[str, str]:

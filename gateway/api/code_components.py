@@ -23,7 +23,6 @@ from gateway.api import code, wire
 from gateway.api.endpoint import get_caller
 from gateway.api.errors import Forbidden
 from gateway.api.model_fields import ModelMetadata
-from gateway.audit import records
 from gateway.audit.models import CallerKind
 from gateway.calls import Answer, Call, Stream
 
@@ -198,9 +197,8 @@ def answer(suggestion: Suggestion) -> dict[str, Any]:
 
     Raises: as `pipeline.answer`.
     """
-    if suggestion.prompt is code.COMPLETION and not suggestion.language.is_known:
-        records.skip(suggestion.call, "The file's language is unknown, so no model was asked.")
-        return _body(suggestion, None)
+    if suggestion.prompt is code.COMPLETION:
+        return _body(suggestion, code.complete(suggestion.call, suggestion.language))
     return _body(suggestion, pipeline.answer(suggestion.call))
 
 

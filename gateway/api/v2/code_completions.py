@@ -16,7 +16,6 @@ from gateway import pipeline
 from gateway.api import code, wire
 from gateway.api.endpoint import Endpoint
 from gateway.api.responses import json_response, text_stream
-from gateway.audit import records
 from gateway.calls import Answer
 
 
@@ -37,12 +36,9 @@ class CodeCompletions(Endpoint):
             named_model=data.as_named(),
             is_streamed=data.stream and language.is_known,
         )
-        if not language.is_known:
-            records.skip(call, "The file's language is unknown, so no model was asked.")
-            return json_response(_body(request, data, language, answer=None))
-        if data.stream:
+        if call.is_streamed:
             return text_stream(pipeline.stream(call).pieces)
-        return json_response(_body(request, data, language, answer=pipeline.answer(call)))
+        return json_response(_body(request, data, language, answer=code.complete(call, language)))
 
 
 def _body(
