@@ -20,6 +20,7 @@ from tests.rig.llama import LlamaServer
 from tests.rig.services import Missing, PostgresServer, RedisServer, find_chromium
 
 if TYPE_CHECKING:
+    from django.test import Client
     from playwright.sync_api import Browser, Page
 
 Part = TypeVar("Part")
@@ -69,6 +70,18 @@ def _forget_configuration() -> Iterator[None]:
     snapshot.forget()
     adoption.forget()
     revisions.get.cache_clear()
+
+
+# Pages
+
+
+@pytest.fixture
+def admin(client: Client, db: None) -> Client:
+    """A client that is logged in as an administrator."""
+    from tests.factories import make_admin
+
+    client.force_login(make_admin())
+    return client
 
 
 # GitLab and models

@@ -8,11 +8,9 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 from django.utils import timezone
 
-from features import snapshot
 from features.models import ApiKey, FeatureRule, Group, digest_key
 from tests.factories import (
     FEATURE,
-    make_admin,
     make_api_key,
     make_group,
     make_member,
@@ -21,24 +19,6 @@ from tests.factories import (
 )
 
 KEY_TEXT = re.compile(r"enc_[0-9a-f]{12}_[\w-]{20,}")
-
-
-@pytest.fixture(autouse=True)
-def _no_snapshot():
-    snapshot.forget()
-    yield
-    snapshot.forget()
-
-
-@pytest.fixture(autouse=True)
-def _static_files(settings, tmp_path):
-    settings.STATIC_ROOT = tmp_path  # WhiteNoise warns of a directory that does not exist
-
-
-@pytest.fixture
-def admin(client, db):
-    client.force_login(make_admin())
-    return client
 
 
 def url(model, page, *args):

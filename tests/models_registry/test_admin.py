@@ -6,7 +6,7 @@ from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from models_registry.models import SelfHostedModel
-from tests.factories import ENDPOINT, make_admin, make_group, make_model, make_rule
+from tests.factories import ENDPOINT, make_group, make_model, make_rule
 
 CANARY = "sk-canary-5b21"
 LIST = reverse("admin:models_registry_selfhostedmodel_changelist")
@@ -29,17 +29,6 @@ def change_url(model):
 
 def delete_url(model):
     return reverse("admin:models_registry_selfhostedmodel_delete", args=(model.pk,))
-
-
-@pytest.fixture(autouse=True)
-def _static_files(settings, tmp_path):
-    settings.STATIC_ROOT = tmp_path  # WhiteNoise warns of a directory that does not exist
-
-
-@pytest.fixture
-def admin(client, db):
-    client.force_login(make_admin())
-    return client
 
 
 class TestAddingAModel:
