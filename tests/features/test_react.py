@@ -122,9 +122,9 @@ TURNS = {
         Unknown(text="Fine.\nObservation: it rains."),
     ),
     "plain text that speaks of reasoning": (
-        "Write <think> x",
+        "Write the tag <think> abcd",
         "",
-        Unknown(text="Write <think> x"),
+        Unknown(text="Write the tag <think> abcd"),
     ),
     "half an action": (
         "I need it.\nAction: issue_reader",

@@ -141,9 +141,7 @@ class Input(wire.Body):
         """Return what was looked up for this answer so far."""
         if self.options and self.options.agent_scratchpad:
             return [step.as_step() for step in self.options.agent_scratchpad.steps]
-        last = self.messages[-1]
-        is_running = last.role == "assistant" and not last.content
-        return (last.agent_scratchpad or ()) if is_running else ()
+        return self.messages[-1].agent_scratchpad or ()
 
     def question(self) -> str:
         """Return what the user said last."""

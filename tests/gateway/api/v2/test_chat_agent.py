@@ -12,7 +12,8 @@ from gateway.api.v2 import chat_agent
 from gateway.audit import store
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord
 from gateway.calls import Usage
-from gateway.errors import StreamBroken
+from gateway.errors import ReplyTimedOut, StreamBroken, WorkerLost
+from gateway.frames import Broken
 from tests.factories import make_api_key, make_group, make_model, make_rule
 from tests.gateway.api.conftest import post, send, start
 from tests.gateway.audit.test_writer import BrokenStore
@@ -541,6 +542,21 @@ class TestFailures:
 
         assert events(got) == [error("prompt is too long: The prompt is over 1,048,576 bytes.")]
         assert not backend.calls
+
+    @pytest.mark.parametrize(
+        ("fault", "is_retryable"), [(WorkerLost(), True), (ReplyTimedOut(), False)]
+    )
+    def test_of_the_way_to_the_model_are_events_too(self, embedded, broken, fault, is_retryable):
+        def fail_instead(record_ids):
+            for record_id in record_ids:
+                embedded.waiters.deliver(record_id, Broken(error=fault))
+
+        embedded.send = fail_instead
+
+        _, got = broken()
+
+        assert events(got) == [error(str(fault), retryable=is_retryable)]
+        assert closed_record().error_code == fault.code
 
     def test_in_time_are_told_before_gitlab_gives_up(self, broken, settings):
         settings.GATEWAY_PROMPT_DEADLINE_S = 0.5
