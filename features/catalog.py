@@ -31,12 +31,14 @@ class PromptEntry:
     """A prompt: its id on GitLab's wire, the folder of its definitions, and whose it is.
 
     `unit_primitives`: one of them must be among the token's scopes.
+    `has_own_route` is True for what the routes for prompts do not serve.
     """
 
     wire_id: str
     slug: str
     feature: str
     unit_primitives: tuple[str, ...]
+    has_own_route: bool = False
 
 
 FEATURES = {
@@ -91,6 +93,20 @@ PROMPTS = {
             slug="model_configuration",
             feature="model_configuration",
             unit_primitives=("complete_code",),
+        ),
+        PromptEntry(
+            wire_id="chat/react",
+            slug="chat_react",
+            feature="duo_chat",
+            unit_primitives=("duo_classic_chat",),
+            has_own_route=True,
+        ),
+        PromptEntry(
+            wire_id="v1/chat",
+            slug="chat_v1",
+            feature="duo_chat",
+            unit_primitives=("duo_chat",),
+            has_own_route=True,
         ),
         PromptEntry(
             wire_id="chat/explain_code",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from prompts.library import NO_TURNS, Parameters, Turns
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
@@ -45,6 +47,7 @@ class NamedModel:
 class Call:
     """One question to a model: `prompt` is the slug of the prompt that puts it.
 
+    `turns` are the conversation after the prompt's own messages, where it is one.
     `has_left` tells whether the client closed its connection; asked at least once a second.
     `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
@@ -58,6 +61,8 @@ class Call:
     deadline_s: float
     correlation_id: str
     context: tuple[str, ...] = ()
+    turns: Turns = NO_TURNS
+    parameters: Parameters | None = None
     heartbeat_s: float | None = None
     named_model: NamedModel | None = None
     is_connection_test: bool = False
@@ -79,10 +84,11 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """How many tokens were asked and answered, as reported or estimated."""
+    """How a stream ended, and how many tokens were asked and answered, reported or estimated."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
+    finish_reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -97,7 +97,11 @@ def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, 
             except GatewayError as exc:
                 # The format has no word for "failed": only a cut connection is honest.
                 raise StreamBroken(str(exc)) from exc
-        return Usage(prompt_tokens=frame.prompt_tokens, completion_tokens=frame.completion_tokens)
+        return Usage(
+            prompt_tokens=frame.prompt_tokens,
+            completion_tokens=frame.completion_tokens,
+            finish_reason=frame.finish_reason,
+        )
 
 
 class _Inference:

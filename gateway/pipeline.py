@@ -64,6 +64,8 @@ def prepare(call: Call) -> Prepared:
         family=model.family,
         inputs=call.inputs,
         context=call.context,
+        turns=call.turns,
+        parameters=call.parameters,
         window_tokens=model.context_window,
         has_native_fim=model.has_native_fim,
         takes_prefill=model.takes_prefill,

@@ -9,7 +9,7 @@ side for code, and a backend does not refuse what we call fitting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
@@ -17,8 +17,9 @@ from typing import Literal
 from prompts.renderer import MAX_PROMPT_BYTES
 
 BYTES_PER_TOKEN = 3
-# What a chat format puts around messages.
+# What a chat format puts around messages: all of a prompt's own, and each turn of a conversation.
 MARKER_TOKENS = 64
+TURN_TOKENS = 8
 # How much of a window an answer may claim from the inputs.
 ANSWER_SHARE = 0.25
 # How long an answer may become where nobody says it.
@@ -72,8 +73,7 @@ def fit(
     first, all of it if need be. The others stay whole: if they alone are too long, the model says
     so. The answer may claim up to a quarter of the window.
     """
-    answer = min(answer_tokens or USUAL_ANSWER_TOKENS, int(ANSWER_SHARE * window_tokens))
-    room = min(window_tokens - fixed_tokens - answer - MARKER_TOKENS, MAX_INPUT_TOKENS)
+    room = _room(fixed_tokens, answer_tokens, window_tokens)
     limit = max(room, 0) * BYTES_PER_TOKEN
     # No character takes more than four bytes: what is surely short enough is not measured.
     if 4 * sum(map(len, inputs.values())) <= limit:
@@ -92,6 +92,36 @@ def fit(
         inputs=kept,
         cut=_cuts(kept, inputs),
     )
+
+
+def fit_past(
+    exchanges: Sequence[Sequence[str]],
+    *,
+    needed_tokens: int,
+    answer_tokens: int | None,
+    window_tokens: int,
+) -> int:
+    """Return how many exchanges of a conversation fit, counted from the latest.
+
+    `needed_tokens` is what else the prompt holds; the answer may claim what `fit` gives it.
+    """
+    room = _room(needed_tokens, answer_tokens, window_tokens)
+    for count, exchange in enumerate(reversed(exchanges)):
+        room -= turn_tokens(exchange)
+        if room < 0:
+            return count
+    return len(exchanges)
+
+
+def turn_tokens(texts: Iterable[str]) -> int:
+    """Return about how many tokens the turns of a conversation have."""
+    return sum(estimate_tokens(text) + TURN_TOKENS for text in texts)
+
+
+def _room(needed_tokens: int, answer_tokens: int | None, window_tokens: int) -> int:
+    """Return how many tokens are left beside what is needed and the answer; may be negative."""
+    answer = min(answer_tokens or USUAL_ANSWER_TOKENS, int(ANSWER_SHARE * window_tokens))
+    return min(window_tokens - answer - MARKER_TOKENS, MAX_INPUT_TOKENS) - needed_tokens
 
 
 def answer_room(*, answer_tokens: int, prompt: Sequence[str], window_tokens: int) -> int:

@@ -8,7 +8,8 @@ view without content negotiation: GitLab is answered in one format whatever it a
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypedDict
 from uuid import uuid4
 
 from django.conf import settings
@@ -19,7 +20,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from gateway.api import errors
+from gateway.api import departure, errors
 from gateway.api.authentication import authenticate
 from gateway.api.responses import json_response
 from gateway.calls import Caller
@@ -100,6 +101,25 @@ def correlation_id(request: HttpRequest) -> str:
         known = given if given.isprintable() and given else uuid4().hex
         request.META["enclave.correlation_id"] = known
     return known
+
+
+class Origin(TypedDict):
+    """The facts of a `Call` that every request has."""
+
+    endpoint: str
+    caller: Caller
+    correlation_id: str
+    has_left: Callable[[], bool]
+
+
+def origin(request: Request) -> Origin:
+    """Return where a call comes from."""
+    return {
+        "endpoint": request.path,
+        "caller": get_caller(request),
+        "correlation_id": correlation_id(request._request),
+        "has_left": departure.watch(request._request),
+    }
 
 
 def _allow_origin(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -55,6 +55,30 @@ def check_url(value: str | None) -> str | None:
     return value
 
 
+class FlatModel(wire.Body):
+    """The fields in which older bodies say where a model is; its family has other names in each."""
+
+    model_endpoint: Annotated[str, StringConstraints(max_length=ENDPOINT_MAX)] | None = None
+    model_api_key: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    model_identifier: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+    @field_validator("model_endpoint")
+    @classmethod
+    def _endpoint_is_url(cls, value: str | None) -> str | None:
+        return check_url(value)
+
+    def as_named_model(self, family: str | None) -> NamedModel | None:
+        """Return the model that is named, or None where the fields name no address."""
+        if not self.model_endpoint:
+            return None
+        return NamedModel(
+            family=known_family(family or "general"),
+            endpoint=self.model_endpoint,
+            identifier=self.model_identifier or "",
+            api_key=self.model_api_key or "",
+        )
+
+
 class ModelMetadata(wire.Body):
     """The `model_metadata` object of prompts, chat and newer code endpoints."""
 

@@ -4,8 +4,10 @@ from django.urls import path, re_path
 
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
+from gateway.api.v1.chat import Chat
 from gateway.api.v1.prompts import Prompts
 from gateway.api.v1.user_access_token import UserAccessToken
+from gateway.api.v2.chat_agent import ChatAgent
 from gateway.api.v2.code_completions import CodeCompletions
 from gateway.api.v2.code_generations import CodeGenerations
 from gateway.api.v2.prompts import Prompts as PromptsV2
@@ -20,6 +22,8 @@ urlpatterns = [
     path("v4/code/suggestions", CodeSuggestions.as_view()),
     re_path(r"^v1/prompts/(?P<prompt_id>.+?)/?$", Prompts.as_view()),
     re_path(r"^v2/prompts/(?P<prompt_id>.+?)/?$", PromptsV2.as_view()),
+    path("v2/chat/agent", ChatAgent.as_view()),
+    re_path(r"^v1/chat/(?P<unit>[^/]+)$", Chat.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),

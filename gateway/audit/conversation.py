@@ -70,9 +70,12 @@ def _answer(answer: Body | None, state: State) -> Part:
 
 
 def _inputs(request: Body) -> Iterator[Part]:
-    cuts = request.get("cut", {})
-    for name, value in request.get("inputs", {}).items():
+    inputs, cuts = request.get("inputs", {}), request.get("cut", {})
+    for name, value in inputs.items():
         yield _part(name, value, note=_cut(cuts[name]) if name in cuts else "")
+    for name, cut in cuts.items():
+        if name not in inputs:
+            yield Part(title=visible(name), text=SafeString(), note=_cut(cut))
     parameters = {
         name: value
         for name, value in request.get("prompt", {}).items()

@@ -28,8 +28,15 @@ VOLATILE = re.compile(
     r'|context_tokens_used)": ?\d+'
 )
 CHUNKS = re.compile(r"(?:event: content_chunk\r\ndata: [^\r\n]*\r\n\r\n)+")
+DELTAS = re.compile(r'(?:\{"type": "final_answer_delta".* "finish_reason": null\}\}\n)+')
 # The reference's patience is not what is tested: a second shows as much as half a minute.
 SHORTENED = {"hang-30": "hang-1", "hang-35": "hang-1"}
+# What a fixture says of the model server, and the behavior that is so.
+UPSTREAM = {
+    "model server answers 401": "err-401",
+    "context window exceeded": "toolong",
+    "model overloaded": "err-503",
+}
 TOKEN = re.compile(r'"token":"[\w-]+\.[\w-]+\.[\w-]+"')
 # What the reference's client library adds on its own and no model needs.
 HEADERS = {
@@ -105,6 +112,7 @@ def compact(value: Any) -> str:
 def masked(text: str) -> str:
     """Return an answer's text with what cannot be equal masked; everything else stays."""
     text = CHUNKS.sub(lambda run: joined(run[0]), text)
+    text = DELTAS.sub(lambda run: joined_deltas(run[0]), text)
     return TOKEN.sub('"token":"(a token)"', VOLATILE.sub(r'"\1":0', text))
 
 
@@ -114,6 +122,13 @@ def joined(run: str) -> str:
     content = "".join(json.loads(line)["choices"][0]["delta"]["content"] for line in lines)
     value = {"choices": [{"delta": {"content": content}, "index": 0}]}
     return f"event: content_chunk\r\ndata: {json.dumps(value)}\r\n\r\n"
+
+
+def joined_deltas(run: str) -> str:
+    """Return the deltas of a final answer as one, for the same reason."""
+    deltas = [json.loads(line) for line in run.splitlines()]
+    deltas[0]["data"]["text"] = "".join(delta["data"]["text"] for delta in deltas)
+    return json.dumps(deltas[0]) + "\n"
 
 
 def as_recorded(recording: Recording, **places: str) -> dict[str, Any]:
@@ -284,8 +299,9 @@ class Replay:
             CUSTOMERSDOT_JWT=self.gitlab.token(iss="https://customers.gitlab.com", key="stranger"),
         )
         body = spelled_out(fixture["body"], **self.places)
-        if "model server answers 401" in fixture["expect"].get("upstream", ""):
-            body["model_metadata"]["identifier"] = "err-401"
+        for words, behavior in UPSTREAM.items():
+            if words in fixture["expect"].get("upstream", ""):
+                body["model_metadata"]["identifier"] = behavior
         return exchange(
             self.gateway.url,
             fixture["method"],

@@ -13,6 +13,8 @@ ROUTES = (
     "/v4/code/suggestions",
     "/v1/prompts/model_configuration/check",
     "/v2/prompts/generate_commit_message",
+    "/v2/chat/agent",
+    "/v1/chat/agent",
     "/v1/code/user_access_token",
     "/monitoring/healthz",
 )

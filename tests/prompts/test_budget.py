@@ -12,6 +12,7 @@ from prompts.budget import (
     answer_room,
     estimate_tokens,
     fit_code,
+    fit_past,
 )
 from prompts.budget import fit as fit_inputs
 from prompts.library import render
@@ -209,6 +210,32 @@ class TestFit:
         answer = min(200, window_tokens // 4)
         room = max(window_tokens - 100 - answer - MARKER_TOKENS, 0)
         assert len((kept["files"] + kept["log"]).encode()) <= BYTES_PER_TOKEN * room
+
+
+class TestFitPast:
+    # 1,000 tokens of room; an exchange of 90 and 294 characters is 30 + 98 + 2 * 8 = 144 tokens.
+    EXCHANGE = ("q" * 90, "a" * 294)
+
+    def fitting(self, count, **changes):
+        options = {"needed_tokens": 100, "answer_tokens": 200, "window_tokens": 1300}
+        options["window_tokens"] += MARKER_TOKENS
+        return fit_past([self.EXCHANGE] * count, **{**options, **changes})
+
+    @pytest.mark.parametrize(("count", "fitting"), [(0, 0), (1, 1), (6, 6), (7, 6), (50, 6)])
+    def test_counts_whole_exchanges(self, count, fitting):
+        assert self.fitting(count) == fitting
+
+    def test_counts_from_the_latest(self):
+        exchanges = [("x",), ("y" * 9000,), ("z",)]
+
+        count = fit_past(
+            exchanges, needed_tokens=0, answer_tokens=100, window_tokens=1300 + MARKER_TOKENS
+        )
+
+        assert exchanges[len(exchanges) - count :] == [("z",)]
+
+    def test_keeps_nothing_where_there_is_no_room(self):
+        assert self.fitting(3, needed_tokens=5000) == 0
 
 
 class TestAnswerRoom:

@@ -8,6 +8,8 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     think            the content starts with <think>…</think>
     echo             the content is the last message, or the prompt
     empty            well formed, no content
+    react-action     the chat agent's form for an action (where the prompt asks for the agent's
+                     forms, every other answer is a final answer in that form)
     slow-Nms         N ms between streamed tokens; a whole answer waits N ms for each token
     ttft-Nms         N ms before the first byte
     hang-N           N seconds before the first byte
@@ -58,6 +60,15 @@ TOKENS = (
 # fmt: on
 TEXT = "".join(TOKENS)
 THOUGHT = ("<think>", "let me", " think", "</think>", "\n")
+# The forms of the chat agent; the tool is one that only older models were told of.
+REACT_ACTION = (
+    *("Thought: ", "I need", " the issue", "\n", "Action: ", "issue_reader", "\n"),
+    *("Action Input: ", "#", "42"),
+)
+REACT_ANSWER = (
+    *("Thought: ", "I can", " answer", "\n", "Action: ", "DirectAnswer", "\n"),
+    "Final Answer: ",
+)
 CREATED = 1_700_000_000
 ERROR_TYPES = {
     400: "invalid_request_error",
@@ -80,6 +91,7 @@ _WORDS = frozenset(
         "huge",
         "nodone",
         "nousage",
+        "react-action",
         "redirect",
         "refuse",
         "think",
@@ -335,6 +347,8 @@ class _Handler(BaseHTTPRequestHandler):
             return tuple(re.findall(r"\s*\S+|\s+$", said))
         count = script.numbers.get("tokens", len(TOKENS))
         text = tuple(TOKENS[i % len(TOKENS)] for i in range(count))
+        if any("Final Answer:" in m["content"] for m in body.get("messages", ())):
+            text = REACT_ACTION if "react-action" in script else (*REACT_ANSWER, *text)
         return (*THOUGHT, *text) if "think" in script else text
 
     def _usage(self, tokens: tuple[str, ...]) -> dict[str, int]:

@@ -66,6 +66,15 @@ SCOPES = (
     "duo_agent_platform",
     "ai_gateway_model_provider_proxy",
     "generate_embeddings_codebase",
+    "include_file_context",
+    "include_snippet_context",
+    "include_merge_request_context",
+    "include_issue_context",
+    "include_dependency_context",
+    "include_local_git_context",
+    "include_terminal_context",
+    "include_repository_context",
+    "include_directory_context",
 )
 
 FAULTS = {

@@ -53,6 +53,20 @@ class TestScriptedBackend:
         assert call.user_message == "hi there"
         assert call.headers["content-type"] == "application/json"
 
+    @pytest.mark.parametrize(
+        ("model", "start"),
+        [
+            ("stub", "Thought: I can answer\nAction: DirectAnswer\nFinal Answer: def add("),
+            ("react-action", "Thought: I need the issue\nAction: issue_reader\nAction Input: #42"),
+        ],
+    )
+    def test_answers_in_the_agents_form_where_it_is_asked_for(self, backend, model, start):
+        asked = [{"role": "system", "content": "Reply with Final Answer: and the answer."}]
+
+        answer = ask(backend, model, messages=asked).json()["choices"][0]["message"]["content"]
+
+        assert answer.startswith(start)
+
     def test_answers_exactly_what_a_test_wants(self, backend):
         backend.answer("mine", "a", "b")
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from gateway.api.model_fields import ALIASES, ModelMetadata, check_url, known_family
+from gateway.api.model_fields import ALIASES, FlatModel, ModelMetadata, check_url, known_family
 from gateway.calls import NamedModel
 from models_registry.families import FAMILIES
 
@@ -43,6 +43,19 @@ class TestCheckUrl:
     def test_refuses_what_is_no_address(self, url):
         with pytest.raises(ValueError, match="absolute URL"):
             check_url(url)
+
+
+class TestFlatModel:
+    def test_names_a_model_of_a_family(self):
+        fields = FlatModel(model_endpoint="http://10.0.0.1/v1", model_identifier="custom_openai/x")
+
+        assert fields.as_named_model("codestral-2501") == NamedModel(
+            family="codestral", endpoint="http://10.0.0.1/v1", identifier="custom_openai/x"
+        )
+        assert fields.as_named_model(None).family == "general"
+
+    def test_names_none_without_an_address(self):
+        assert FlatModel(model_identifier="x").as_named_model("codestral") is None
 
 
 class TestModelMetadata:

@@ -54,6 +54,14 @@ class TestConversation:
 
         assert shown.inputs[0].note.startswith("7 of 12,000 characters were kept")
 
+    def test_says_how_much_was_kept_of_what_is_no_input(self):
+        body = chat() | {"cut": {"history": {"kept": 7, "of": 12_000}}}
+
+        shown = conversation(body, ANSWER, state=State.ANSWERED)
+
+        assert titles(shown.inputs)[:2] == ["prefix", "history"]
+        assert shown.inputs[1].note.startswith("7 of 12,000 characters were kept")
+
     @pytest.mark.parametrize(
         ("state", "note"),
         [
