@@ -49,6 +49,7 @@ STATUS = {
     "backend_failed": 503,
     "malformed_reply": 503,
     "answer_too_large": 503,
+    "batch_too_large": 422,
     "model_misconfigured": 503,
     "cancelled": 503,
     # the gateway
@@ -72,6 +73,7 @@ PROMPT_STATUS = {
     "context_too_long": 400,
     "malformed_reply": 500,
     "answer_too_large": 500,
+    "batch_too_large": 400,
     "model_misconfigured": 400,
     "backend_rate_limited": 429,
     "cancelled": 408,
