@@ -33,12 +33,16 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedModel:
-    """The model that GitLab names in a call; only a call signed by the instance may name one."""
+    """The model that GitLab names in a call; only a call signed by the instance may name one.
+
+    `unknown_family` is what GitLab calls a family that Enclave does not know and serves as another.
+    """
 
     family: str
     endpoint: str
     identifier: str
     api_key: str = field(default="", repr=False)
+    unknown_family: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

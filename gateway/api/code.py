@@ -19,7 +19,7 @@ from gateway import pipeline
 from gateway.api import departure, wire
 from gateway.api.endpoint import correlation_id, get_caller
 from gateway.api.errors import Forbidden
-from gateway.api.model_fields import ENDPOINT_MAX, check_url, known_family
+from gateway.api.model_fields import ENDPOINT_MAX, check_url, known_family, named_model
 from gateway.audit import records
 from gateway.calls import Answer, Call, NamedModel
 from prompts.errors import PromptNotFound
@@ -129,7 +129,7 @@ class FlatBody(wire.Body):
 
     @model_validator(mode="after")
     def _family_is_known(self) -> FlatBody:
-        if self.names_self_hosted_model and self.model_name is not None:
+        if self.names_self_hosted_model and self.model_name is not None and not self.model_endpoint:
             known_family(self.model_name)
         return self
 
@@ -142,11 +142,11 @@ class FlatBody(wire.Body):
         """Return the model that is named, or None where the fields name no address."""
         if not self.names_self_hosted_model or not self.model_endpoint:
             return None
-        return NamedModel(
-            family=known_family(self.model_name or "general"),
+        return named_model(
+            name=self.model_name,
             endpoint=self.model_endpoint,
-            identifier=self.model_identifier or "",
-            api_key=self.model_api_key or "",
+            identifier=self.model_identifier,
+            api_key=self.model_api_key,
         )
 
 
