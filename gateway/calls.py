@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from models_registry.providers.embedding import Texts
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
@@ -49,15 +51,17 @@ class NamedModel:
 class Call:
     """One question to a model: `prompt` is the slug of the prompt that puts it.
 
+    `texts` are to be embedded as they are; then there is no prompt and there are no inputs.
     `has_left` tells whether the client closed its connection; asked at least once a second.
     `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
 
     feature: str
-    prompt: str
+    prompt: str = ""
     endpoint: str
     caller: Caller
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    texts: Texts | None = None
     is_streamed: bool
     deadline_s: float
     correlation_id: str
@@ -70,7 +74,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A whole answer; `family` is the model's."""
+    """A whole answer; `family` is the model's. The text of vectors is `Embedding.as_text`."""
 
     record_id: UUID
     family: str

@@ -29,6 +29,7 @@ STATUS = {
     "feature_disabled": 403,
     "no_model_assigned": 503,
     "no_active_model": 503,
+    "unfit_model": 503,
     "unregistered_model": 403,
     # prompts
     "prompt_not_found": 400,
@@ -91,6 +92,15 @@ class Unauthenticated(Exception):
         self.reason = reason or message
 
 
+class BadRequest(Exception):
+    """The request cannot be served as it is; answered 400. `code` where a record has one."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        """Keep the record's code."""
+        super().__init__(message)
+        self.code = code
+
+
 class Forbidden(Exception):
     """The token does not allow this; answered 403."""
 
@@ -105,6 +115,9 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
         case Unauthenticated():
             logger.warning("auth.refused", extra={"reason": error.reason})
             return json_response({"error": str(error)}, status=401)
+        case BadRequest():
+            code = {"code": error.code} if error.code else {}
+            return json_response({"detail": str(error), **code}, status=400)
         case Forbidden():
             return json_response({"detail": str(error)}, status=403)
         case NotFound():

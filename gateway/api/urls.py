@@ -4,7 +4,9 @@ from django.urls import path, re_path
 
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
+from gateway.api.v1.code_embeddings import CodeEmbeddings
 from gateway.api.v1.prompts import Prompts
+from gateway.api.v1.proxy_vertex_ai import ProxyVertexAI
 from gateway.api.v1.user_access_token import UserAccessToken
 from gateway.api.v2.code_completions import CodeCompletions
 from gateway.api.v2.code_generations import CodeGenerations
@@ -21,6 +23,8 @@ urlpatterns = [
     re_path(r"^v1/prompts/(?P<prompt_id>.+?)/?$", Prompts.as_view()),
     re_path(r"^v2/prompts/(?P<prompt_id>.+?)/?$", PromptsV2.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
+    re_path(r"^v1/embeddings/code_embeddings(?:/index|/search)?$", CodeEmbeddings.as_view()),
+    re_path(r"^v1/proxy/vertex-ai/(?P<path>.+)$", ProxyVertexAI.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from tests.contract.replay import compact, differences, fixtures
-from tests.rig.backend import TEXT
+from tests.rig.backend import TEXT, vector_of
 
 FIXTURES = fixtures()
 DIFFERENT = differences()["fixtures"]
@@ -56,6 +56,16 @@ class TestFixtures:
         assert (reply.status, reply.end) == (200, "clean")
         assert reply.text == (TEXT if is_streamed else compact(TEXT))
 
+    def test_embeds_texts(self, replay):
+        fixture = FIXTURES["118_embeddings_code_index_newest"]
+
+        reply = replay.send_fixture(fixture)
+
+        predictions = json.loads(reply.text)["predictions"]
+        assert [prediction["embedding"] for prediction in predictions] == [
+            vector_of(text) for text in fixture["body"]["contents"]
+        ]
+
     @pytest.mark.parametrize("name", REFUSED)
     def test_refuses_with_the_status_that_gitlab_reads(self, replay, name):
         wanted = FIXTURES[name]["expect"]
@@ -91,5 +101,5 @@ class TestFixtures:
         assert set(asked) <= set(allowed)
 
     def test_are_the_ones_this_release_serves(self):
-        assert len(FIXTURES) == 67
-        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 67
+        assert len(FIXTURES) == 68
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 68
