@@ -78,6 +78,7 @@ FEATURES = {
             label="Code Embeddings",
             unit_primitives=("generate_embeddings_codebase",),
         ),
+        Feature(slug="x_ray_libraries", label="Repository X-Ray", parent="code_generations"),
         Feature(slug="model_configuration", label="Test connection", needs_rule=False),
     )
 }
@@ -102,6 +103,12 @@ PROMPTS = {
             slug="model_configuration",
             feature="model_configuration",
             unit_primitives=("complete_code",),
+        ),
+        PromptEntry(
+            wire_id="x_ray/libraries",
+            slug="x_ray_libraries",
+            feature="x_ray_libraries",
+            unit_primitives=("generate_code", "complete_code"),
         ),
         PromptEntry(
             wire_id="chat/explain_code",

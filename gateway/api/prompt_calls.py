@@ -25,8 +25,8 @@ from prompts import library, versions
 from prompts.errors import PromptNotFound
 
 CONNECTION_TEST = "model_configuration/check"
-# The chat agent's prompt has a grammar, and a route of its own.
-AGENT = "chat/react"
+# The chat agent's prompt has a grammar and a route of its own; X-Ray's has a route.
+OTHER_ROUTES = ("chat/react", "x_ray/libraries")
 
 
 class Input(wire.Body):
@@ -48,7 +48,7 @@ def read_call(request: Request, prompt_id: str) -> Call:
     """
     data = wire.read(request._request, Input)
     prompt = PROMPTS.get(prompt_id)
-    if prompt is None or prompt_id == AGENT:
+    if prompt is None or prompt_id in OTHER_ROUTES:
         raise PromptNotFound(f"There is no prompt '{prompt_id}'.")
     versions.resolve(data.prompt_version, available=library.answers_to(prompt.slug))
     caller = get_caller(request)

@@ -66,6 +66,11 @@ class TestFixtures:
             vector_of(text) for text in fixture["body"]["contents"]
         ]
 
+    def test_describes_libraries(self, replay):
+        reply = replay.send_fixture(FIXTURES["115_xray_libraries"])
+
+        assert (reply.status, json.loads(reply.text)) == (200, {"response": TEXT.strip()})
+
     @pytest.mark.parametrize("name", REFUSED)
     def test_refuses_with_the_status_that_gitlab_reads(self, replay, name):
         wanted = FIXTURES[name]["expect"]
@@ -101,5 +106,5 @@ class TestFixtures:
         assert set(asked) <= set(allowed)
 
     def test_are_the_ones_this_release_serves(self):
-        assert len(FIXTURES) == 68
-        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 68
+        assert len(FIXTURES) == 69
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 69

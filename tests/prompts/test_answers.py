@@ -175,4 +175,4 @@ class TestEveryPrompt:
 
 
 # Code at a cursor, and a question that its writer puts to the model directly.
-UNTAGGED = {"code_completions", "code_generations", "glab_ask_git_command"}
+UNTAGGED = {"code_completions", "code_generations", "glab_ask_git_command", "x_ray_libraries"}

@@ -20,6 +20,7 @@ from tests.contract.replay import recordings
 from tests.factories import make_model, make_rule
 from tests.gateway.api.conftest import COMPLETIONS, CONNECTION_TEST, USER_TOKEN, environ_of, send
 from tests.gateway.api.test_embedding_calls import INDEX, VERTEX
+from tests.gateway.api.v1.test_x_ray_libraries import X_RAY
 
 JSON = "application/json"
 CONTENT_TYPES = {
@@ -307,9 +308,10 @@ FIELDS = st.sampled_from(
      "inputs", "model_metadata"]
 )  # fmt: skip
 EMBEDDING_FIELDS = st.sampled_from(
-    ["contents", "model_metadata", "dimensions", "litellm_drop_params", "instances", "parameters"]
+    ["contents", "model_metadata", "dimensions", "litellm_drop_params", "instances", "parameters",
+     "prompt_components"]
 )  # fmt: skip
-NEWER = (INDEX, VERTEX)
+NEWER = (INDEX, VERTEX, X_RAY)
 FILE_FIELDS = st.sampled_from(
     ["file_name", "language_identifier", "content_above_cursor", "content_below_cursor"]
 )
@@ -327,6 +329,7 @@ def echo(embedded):
     facts = {"provider": "echo", "endpoint": "", "identifier": ""}
     model = make_model(family="codegemma", **facts)
     make_rule(model=model)
+    make_rule(feature="x_ray_libraries", model=model)
     make_rule(feature="embeddings_code", model=make_model(family="embedding", **facts))
     snapshot.refresh()
 
@@ -384,6 +387,7 @@ class TestAnything:
             "contents": contents,
             "model_metadata": {"provider": "gitlab", "identifier": "x"},
             "instances": [{"content": content} for content in contents],
+            "prompt_components": [{"payload": content} for content in contents],
         }
         headers = trusted.headers(x_gitlab_unit_primitive="generate_embeddings_codebase")
         body = json.dumps({**usual, **fields}).encode()

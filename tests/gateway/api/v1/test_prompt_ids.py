@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from features.catalog import PROMPTS
+from gateway.api.prompt_calls import OTHER_ROUTES
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord
 from gateway.errors import StreamBroken
 from prompts import library
@@ -18,8 +19,8 @@ from tests.rig import rails
 from tests.rig.backend import TEXT
 
 BY_SLUG = {prompt.slug: prompt.wire_id for prompt in PROMPTS.values()}
-# The agent's prompt is asked by its own route; the connection test has a file of its own.
-IDS = sorted(PROMPTS.keys() - {"chat/react", "model_configuration/check"})
+# The connection test has a file of its own, and so have the prompts of other routes.
+IDS = sorted(PROMPTS.keys() - {*OTHER_ROUTES, "model_configuration/check"})
 DIFF = {"diff": "+x = 2"}
 COMMIT = "generate_commit_message"
 
