@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
 from gateway.api.v1.code_embeddings import CodeEmbeddings
+from gateway.api.v1.model_definitions import ModelDefinitions
 from gateway.api.v1.prompts import Prompts
 from gateway.api.v1.proxy_vertex_ai import ProxyVertexAI
 from gateway.api.v1.user_access_token import UserAccessToken
@@ -27,6 +28,7 @@ urlpatterns = [
     re_path(r"^v1/embeddings/code_embeddings(?:/index|/search)?$", CodeEmbeddings.as_view()),
     re_path(r"^v1/proxy/vertex-ai/(?P<path>.+)$", ProxyVertexAI.as_view()),
     path("v1/x-ray/libraries", XRayLibraries.as_view()),
+    path("v1/models/definitions", ModelDefinitions.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

@@ -71,6 +71,18 @@ class TestFixtures:
 
         assert (reply.status, json.loads(reply.text)) == (200, {"response": TEXT.strip()})
 
+    def test_defines_models(self, replay):
+        fixture = FIXTURES["120_models_definitions"]
+
+        reply = replay.send_fixture(fixture)
+
+        assert reply.status == 200
+        answer = json.loads(reply.text)
+        for wanted in fixture["expect"]["body_keys"]:
+            part, _, key = wanted.partition("[].")
+            assert answer[part]
+            assert all(key in item for item in answer[part])
+
     @pytest.mark.parametrize("name", REFUSED)
     def test_refuses_with_the_status_that_gitlab_reads(self, replay, name):
         wanted = FIXTURES[name]["expect"]
@@ -106,5 +118,5 @@ class TestFixtures:
         assert set(asked) <= set(allowed)
 
     def test_are_the_ones_this_release_serves(self):
-        assert len(FIXTURES) == 69
-        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 69
+        assert len(FIXTURES) == 70
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 70
