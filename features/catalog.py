@@ -8,8 +8,13 @@ Source: gateway-api.md 1.2, 1.3, 7.3 and gitlab-client.md 2.2 (GitLab 17.1 to 19
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
-from features.errors import UnknownFeature
+from features.errors import UnfitModel, UnknownFeature
+from models_registry.families import EMBEDDING
+
+# The one feature that wants vectors of a model, not words.
+EMBEDDINGS = "embeddings_code"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,12 +23,14 @@ class Feature:
 
     `parent` is the feature whose rules hold where none of its own is set at a level.
     `needs_rule` is False for what is allowed to the instance before anything is configured.
+    `unit_primitives`: as a prompt's, for a feature that calls models without a prompt.
     """
 
     slug: str
     label: str
     parent: str | None = None
     needs_rule: bool = True
+    unit_primitives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +75,12 @@ FEATURES = {
         Feature(slug="measure_comment_temperature", label="Comment Temperature"),
         Feature(slug="feature_discovery_search", label="Feature Discovery"),
         Feature(slug="duo_agent_platform", label="Agent Platform, HTTP Prompts"),
-        Feature(slug="embeddings_code", label="Code Embeddings"),
+        Feature(
+            slug=EMBEDDINGS,
+            label="Code Embeddings",
+            unit_primitives=("generate_embeddings_codebase",),
+        ),
+        Feature(slug="x_ray_libraries", label="Repository X-Ray", parent="code_generations"),
         Feature(slug="model_configuration", label="Test connection", needs_rule=False),
     )
 }
@@ -106,6 +118,13 @@ PROMPTS = {
             slug="chat_v1",
             feature="duo_chat",
             unit_primitives=("duo_chat",),
+            has_own_route=True,
+        ),
+        PromptEntry(
+            wire_id="x_ray/libraries",
+            slug="x_ray_libraries",
+            feature="x_ray_libraries",
+            unit_primitives=("generate_code", "complete_code"),
             has_own_route=True,
         ),
         PromptEntry(
@@ -284,6 +303,33 @@ def get_feature(slug: str) -> Feature:
         return FEATURES[slug]
     except KeyError:
         raise UnknownFeature(f"There is no feature '{slug}'.") from None
+
+
+def fits(feature: str, family: str) -> bool:
+    """Test whether models of a family can serve a feature: vectors or words."""
+    return (feature == EMBEDDINGS) == (family == EMBEDDING)
+
+
+def require_fit(feature: str, family: str) -> None:
+    """Accept a family whose models can serve a feature.
+
+    Raises:
+        UnfitModel: they cannot.
+        UnknownFeature: there is no such feature.
+    """
+    label = get_feature(feature).label
+    if fits(feature, family):
+        return
+    if family == EMBEDDING:
+        raise UnfitModel(f"An embedding model turns texts into vectors; it cannot serve {label}.")
+    raise UnfitModel(f"{label} needs a model of the family Embedding.")
+
+
+def unit_primitives(feature: str) -> tuple[str, ...]:
+    """Return the names under which GitLab's tokens allow a feature, each once."""
+    own = get_feature(feature).unit_primitives
+    of_prompts = (p.unit_primitives for p in PROMPTS.values() if p.feature == feature)
+    return tuple(dict.fromkeys(chain(own, *of_prompts)))
 
 
 def choices() -> list[tuple[str, str]]:

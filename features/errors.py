@@ -5,6 +5,7 @@ FeatureError
 ├── FeatureDisabled      policy says no; `reason` names the rule
 ├── NoModelAssigned      allowed, but nothing says which model
 ├── NoActiveModel        allowed, but its model is switched off
+├── UnfitModel           allowed, but its model gives vectors for words, or words for vectors
 └── UnregisteredModel    GitLab named a model that GATEWAY_UNREGISTERED_MODELS=refuse keeps out
 """
 
@@ -39,6 +40,12 @@ class NoActiveModel(FeatureError):
     """The feature is on, but its model is disabled."""
 
     code = "no_active_model"
+
+
+class UnfitModel(FeatureError):
+    """The feature is on, but its model is of a family that cannot serve it."""
+
+    code = "unfit_model"
 
 
 class UnregisteredModel(FeatureError):

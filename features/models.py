@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from features import catalog
+from features.errors import UnfitModel
 from models_registry.configuration import Configuration
 from models_registry.models import SelfHostedModel
 
@@ -121,6 +122,15 @@ class FeatureRule(Configuration):
                 ),
             ),
         )
+
+    def clean(self) -> None:
+        """Refuse a model that could not serve the feature."""
+        if self.model is None or self.feature not in catalog.FEATURES:
+            return
+        try:
+            catalog.require_fit(self.feature, self.model.family)
+        except UnfitModel as exc:
+            raise ValidationError({"model": str(exc)}) from exc
 
     def __str__(self) -> str:
         group = f"group '{self.group}'" if self.group else "instance"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from models_registry.providers.embedding import Texts
 from prompts.library import NO_TURNS, Parameters, Turns
 
 
@@ -35,12 +36,16 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedModel:
-    """The model that GitLab names in a call; only a call signed by the instance may name one."""
+    """The model that GitLab names in a call; only a call signed by the instance may name one.
+
+    `unknown_family` is what GitLab calls a family that Enclave does not know and serves as another.
+    """
 
     family: str
     endpoint: str
     identifier: str
     api_key: str = field(default="", repr=False)
+    unknown_family: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,15 +53,17 @@ class Call:
     """One question to a model: `prompt` is the slug of the prompt that puts it.
 
     `turns` are the conversation after the prompt's own messages, where it is one.
+    `texts` are to be embedded as they are; then there is no prompt and there are no inputs.
     `has_left` tells whether the client closed its connection; asked at least once a second.
     `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
 
     feature: str
-    prompt: str
+    prompt: str = ""
     endpoint: str
     caller: Caller
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    texts: Texts | None = None
     is_streamed: bool
     deadline_s: float
     correlation_id: str
@@ -71,7 +78,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A whole answer; `family` is the model's."""
+    """A whole answer; `family` is the model's. The text of vectors is `Embedding.as_text`."""
 
     record_id: UUID
     family: str

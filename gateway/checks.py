@@ -30,6 +30,7 @@ from prompts.errors import InvalidPrompt, PromptNotFound
 LIMITS = (
     "GATEWAY_BODY_MAX_BYTES",
     "GATEWAY_ANSWER_MAX_BYTES",
+    "GATEWAY_BATCH_MAX_TEXTS",
     "GATEWAY_CODE_DEADLINE_S",
     "GATEWAY_PROMPT_DEADLINE_S",
     "GATEWAY_CHECK_DEADLINE_S",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -36,6 +37,7 @@ from models_registry.errors import (
     ModelError,
 )
 from models_registry.providers import get_provider
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Completion, ModelConfig, Prompt
 from prompts.budget import estimate_tokens
 
@@ -125,13 +127,12 @@ class _Attempt:
             ModelError: there is no answer, or not the whole of it.
         """
         model = revisions.get(self.claim.revision_id)
-        prompt = Prompt.from_dict(self.claim.request["prompt"])
+        question = question_in(self.claim.request)
         limits = self._limits(model)
-        ask = self._stream if self.claim.is_streamed else self._complete
         while True:
             self.calls += 1
             try:
-                return self._answered(ask(model, prompt, limits), prompt)
+                return self._answered(self._ask(model, question, limits), question)
             except ModelError as exc:
                 if not self._may_ask_again(exc, limits):
                     raise
@@ -153,6 +154,25 @@ class _Attempt:
             first_byte_s=model.first_byte_s or settings.GATEWAY_FIRST_BYTE_S,
             idle_s=model.idle_s or settings.GATEWAY_IDLE_S,
             max_bytes=settings.GATEWAY_ANSWER_MAX_BYTES,
+        )
+
+    def _ask(self, model: ModelConfig, question: Prompt | Texts, limits: Limits) -> Completion:
+        if isinstance(question, Texts):
+            return self._embed(model, question, limits)
+        ask = self._stream if self.claim.is_streamed else self._complete
+        return ask(model, question, limits)
+
+    def _embed(self, model: ModelConfig, texts: Texts, limits: Limits) -> Completion:
+        embedding = get_provider(model.provider).embed(
+            texts,
+            model,
+            limits=limits,
+            cancellation=self.cancellation,
+            correlation_id=self.claim.correlation_id,
+        )
+        self._note_first_token()
+        return Completion(
+            text=embedding.as_text(), prompt_tokens=embedding.prompt_tokens, completion_tokens=0
         )
 
     def _complete(self, model: ModelConfig, prompt: Prompt, limits: Limits) -> Completion:
@@ -212,9 +232,8 @@ class _Attempt:
         """Return how long ago the record was opened."""
         return (timezone.now() - self.claim.opened_at).total_seconds() * 1000
 
-    def _answered(self, completion: Completion, prompt: Prompt) -> Outcome:
-        is_reported = completion.completion_tokens is not None
-        prompt_text = prompt.text or "".join(message.content for message in prompt.messages)
+    def _answered(self, completion: Completion, question: Prompt | Texts) -> Outcome:
+        counts = (completion.prompt_tokens, completion.completion_tokens)
         return replace(
             self.ended(State.ANSWERED),
             answer=completion.text,
@@ -222,12 +241,14 @@ class _Attempt:
             prompt_tokens=(
                 completion.prompt_tokens
                 if completion.prompt_tokens is not None
-                else estimate_tokens(prompt_text)
+                else estimate_tokens(text_of(question))
             ),
             completion_tokens=(
-                completion.completion_tokens if is_reported else estimate_tokens(completion.text)
+                completion.completion_tokens
+                if completion.completion_tokens is not None
+                else estimate_tokens(completion.text)
             ),
-            are_tokens_estimated=not is_reported,
+            are_tokens_estimated=None in counts,
         )
 
     def failed(self, error: ModelError) -> Outcome:
@@ -251,6 +272,19 @@ class _Attempt:
             model_calls=self.calls,
             error_code=error_code,
         )
+
+
+def question_in(request: dict[str, Any]) -> Prompt | Texts:
+    """Return what a record asks its model."""
+    question = request["prompt"]
+    return Texts.from_dict(question) if "texts" in question else Prompt.from_dict(question)
+
+
+def text_of(question: Prompt | Texts) -> str:
+    """Return all that a model is given to read."""
+    if isinstance(question, Texts):
+        return "".join(question.texts)
+    return question.text or "".join(message.content for message in question.messages)
 
 
 def _close(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | None) -> None:

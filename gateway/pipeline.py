@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from features import policy, snapshot
+from features import catalog, policy, snapshot
 from features.errors import FeatureError
 from features.policy import Decision
 from features.snapshot import Snapshot
@@ -17,13 +17,18 @@ from gateway.audit import records
 from gateway.calls import Answer, Call, Stream
 from gateway.named_models import resolve_named, tested_model
 from models_registry.errors import ModelError
+from models_registry.families import EMBEDDING
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import ModelConfig
 from prompts import library
+
+# What an embedding model is tested with: it has no words to answer a greeting.
+TEST_TEXTS = Texts(texts=("Hello",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A call whose model and prompt are settled."""
+    """A call whose model and question are settled: a prompt, or texts to embed."""
 
     decision: Decision
     model: ModelConfig
@@ -56,20 +61,12 @@ def prepare(call: Call) -> Prepared:
     try:
         decision = decide(call, config)
         model = choose_model(call, config, decision)
+        require_fit(call, model)
     except (FeatureError, ModelError) as refusal:
         records.refuse(call, refusal, config, groups_of(call, config))
         raise
-    rendered = library.render(
-        feature=call.prompt,
-        family=model.family,
-        inputs=call.inputs,
-        context=call.context,
-        turns=call.turns,
-        parameters=call.parameters,
-        window_tokens=model.context_window,
-        has_native_fim=model.has_native_fim,
-        takes_prefill=model.takes_prefill,
-    )
+    texts = texts_of(call, model)
+    rendered = library.verbatim(texts) if texts is not None else render(call, model)
     return Prepared(
         decision=decision, model=model, rendered=rendered, config_version=config.version
     )
@@ -106,3 +103,39 @@ def choose_model(call: Call, config: Snapshot, decision: Decision) -> ModelConfi
     # A group's own model goes first: what the call names is then not even looked up.
     named = None if decision.is_group_assignment else resolve_named(call, config)
     return policy.choose_model(config, decision, named=named)
+
+
+def require_fit(call: Call, model: ModelConfig) -> None:
+    """Accept a model whose family can serve the feature; any model may be tested.
+
+    Raises:
+        UnfitModel: it gives vectors for words, or words for vectors.
+    """
+    if not call.is_connection_test:
+        catalog.require_fit(call.feature, model.family)
+
+
+def texts_of(call: Call, model: ModelConfig) -> Texts | None:
+    """Return the texts to embed, or None where words are asked for."""
+    if call.is_connection_test and model.family == EMBEDDING:
+        return TEST_TEXTS
+    return call.texts
+
+
+def render(call: Call, model: ModelConfig) -> library.Rendered:
+    """Return the prompt of a call, filled in and fitted into the model's window.
+
+    Raises:
+        PromptError: the inputs do not fit the prompt.
+    """
+    return library.render(
+        feature=call.prompt,
+        family=model.family,
+        inputs=call.inputs,
+        context=call.context,
+        turns=call.turns,
+        parameters=call.parameters,
+        window_tokens=model.context_window,
+        has_native_fim=model.has_native_fim,
+        takes_prefill=model.takes_prefill,
+    )

@@ -13,6 +13,7 @@ ModelError
 ├── BackendFailed           5xx
 ├── MalformedReply          a 2xx that is not what the wire format promises, or ends too early
 ├── AnswerTooLarge          more than GATEWAY_ANSWER_MAX_BYTES
+├── BatchTooLarge           more texts to embed, or more of their vectors, than one call may have
 ├── InferenceCancelled      we stopped it: the caller left
 └── ModelMisconfigured      the row itself cannot work: no endpoint, unknown provider, bad key
 
@@ -113,6 +114,12 @@ class AnswerTooLarge(ModelError):
     """The model server's answer is larger than GATEWAY_ANSWER_MAX_BYTES."""
 
     code = "answer_too_large"
+
+
+class BatchTooLarge(ModelError):
+    """There are more texts to embed, or more of their vectors, than one call may have."""
+
+    code = "batch_too_large"
 
 
 class InferenceCancelled(ModelError):

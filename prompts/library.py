@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models_registry.families import FAMILIES, Family
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Message, Prompt
 from prompts import budget
 from prompts.budget import Cut, End
@@ -98,10 +99,11 @@ class Rendered:
     """A prompt, which definition it came from, and what became of the inputs.
 
     `inputs` are all that were given, as the prompt holds them; `cut` says how much of them that is,
-    and under HISTORY how much of the conversation.
+    and under HISTORY how much of the conversation. Texts to embed stand in the place of a prompt,
+    and come from no definition.
     """
 
-    prompt: Prompt
+    prompt: Prompt | Texts
     version: str
     digest: str
     inputs: Mapping[str, str]
@@ -184,6 +186,11 @@ def render(
         cut=fitted.cut,
         context_tokens=fitted.context_tokens,
     )
+
+
+def verbatim(texts: Texts) -> Rendered:
+    """Return texts as the question they are: whoever wants vectors needs no words of ours."""
+    return Rendered(prompt=texts, version="", digest="", inputs={}, cut={}, context_tokens=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

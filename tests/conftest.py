@@ -117,6 +117,14 @@ def llama(llama_server: LlamaServer) -> LlamaServer:
     return llama_server
 
 
+@pytest.fixture(scope="session")
+def llama_embedding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
+    """A real llama.cpp server that turns texts into vectors."""
+    server = LlamaServer(tmp_path_factory.mktemp("llama-embedding"), embeds=True)
+    yield server
+    server.close()
+
+
 # Services
 
 

@@ -121,7 +121,7 @@ class FlatBody(FlatModel):
 
     @model_validator(mode="after")
     def _family_is_known(self) -> FlatBody:
-        if self.names_self_hosted_model and self.model_name is not None:
+        if self.names_self_hosted_model and self.model_name is not None and not self.model_endpoint:
             known_family(self.model_name)
         return self
 

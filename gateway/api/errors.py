@@ -29,6 +29,7 @@ STATUS = {
     "feature_disabled": 403,
     "no_model_assigned": 503,
     "no_active_model": 503,
+    "unfit_model": 503,
     "unregistered_model": 403,
     # prompts
     "prompt_not_found": 400,
@@ -49,6 +50,7 @@ STATUS = {
     "backend_failed": 503,
     "malformed_reply": 503,
     "answer_too_large": 503,
+    "batch_too_large": 422,
     "model_misconfigured": 503,
     "cancelled": 503,
     # the gateway
@@ -72,6 +74,7 @@ PROMPT_STATUS = {
     "context_too_long": 400,
     "malformed_reply": 500,
     "answer_too_large": 500,
+    "batch_too_large": 400,
     "model_misconfigured": 400,
     "backend_rate_limited": 429,
     "cancelled": 408,
@@ -90,7 +93,12 @@ class Unauthenticated(Exception):
 
 
 class BadRequest(Exception):
-    """The body fits the wire format but contradicts itself; answered 400."""
+    """The request cannot be served as it is; answered 400. `code` where a record has one."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        """Keep the record's code."""
+        super().__init__(message)
+        self.code = code
 
 
 class Forbidden(Exception):
@@ -108,7 +116,8 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
             logger.warning("auth.refused", extra={"reason": error.reason})
             return json_response({"error": str(error)}, status=401)
         case BadRequest():
-            return json_response({"detail": str(error)}, status=400)
+            code = {"code": error.code} if error.code else {}
+            return json_response({"detail": str(error), **code}, status=400)
         case Forbidden():
             return json_response({"detail": str(error)}, status=403)
         case NotFound():

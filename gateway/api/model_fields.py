@@ -1,5 +1,8 @@
 """What the wire formats say about a model: families by name, endpoints as URLs.
 
+GitLab's next release may know a family that we do not: a model that it names with an address is
+served as one of the family `general`.
+
 Source: gateway-api.md 3.3.1, 4.2, 4.4; gitlab-client.md 1.4.
 """
 
@@ -8,11 +11,11 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import StringConstraints, field_validator
+from pydantic import StringConstraints, field_validator, model_validator
 
 from gateway.api import wire
 from gateway.calls import NamedModel
-from models_registry.families import FAMILIES
+from models_registry.families import FAMILIES, GENERAL
 
 ENDPOINT_MAX = 255
 
@@ -34,6 +37,22 @@ def known_family(name: str) -> str:
     if slug not in FAMILIES:
         raise ValueError("unknown model family")
     return slug
+
+
+def named_model(
+    *, name: str | None, endpoint: str, identifier: str | None, api_key: str | None
+) -> NamedModel:
+    """Return the model that GitLab names by its address; `name` is what it calls the family."""
+    called = name or GENERAL
+    family = ALIASES.get(called, called)
+    is_known = family in FAMILIES
+    return NamedModel(
+        family=family if is_known else GENERAL,
+        unknown_family="" if is_known else family,
+        endpoint=endpoint,
+        identifier=identifier or "",
+        api_key=api_key or "",
+    )
 
 
 def check_url(value: str | None) -> str | None:
@@ -71,11 +90,11 @@ class FlatModel(wire.Body):
         """Return the model that is named, or None where the fields name no address."""
         if not self.model_endpoint:
             return None
-        return NamedModel(
-            family=known_family(family or "general"),
+        return named_model(
+            name=family,
             endpoint=self.model_endpoint,
-            identifier=self.model_identifier or "",
-            api_key=self.model_api_key or "",
+            identifier=self.model_identifier,
+            api_key=self.model_api_key,
         )
 
 
@@ -90,21 +109,27 @@ class ModelMetadata(wire.Body):
 
     @field_validator("name")
     @classmethod
-    def _is_family(cls, value: str | None) -> str | None:
-        return value and known_family(value)
+    def _by_its_slug(cls, value: str | None) -> str | None:
+        return value and ALIASES.get(value, value)
 
     @field_validator("endpoint")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
         return check_url(value)
 
+    @model_validator(mode="after")
+    def _is_family(self) -> ModelMetadata:
+        if self.name and not self.endpoint:
+            known_family(self.name)
+        return self
+
     def as_named(self) -> NamedModel | None:
         """Return the model that is named, or None where the metadata names no address."""
         if not self.endpoint:
             return None
-        return NamedModel(
-            family=self.name or "general",
+        return named_model(
+            name=self.name,
             endpoint=self.endpoint,
-            identifier=self.identifier or "",
-            api_key=self.api_key or "",
+            identifier=self.identifier,
+            api_key=self.api_key,
         )

@@ -5,8 +5,12 @@ from django.urls import path, re_path
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
 from gateway.api.v1.chat import Chat
+from gateway.api.v1.code_embeddings import CodeEmbeddings
+from gateway.api.v1.model_definitions import ModelDefinitions
 from gateway.api.v1.prompts import Prompts
+from gateway.api.v1.proxy_vertex_ai import ProxyVertexAI
 from gateway.api.v1.user_access_token import UserAccessToken
+from gateway.api.v1.x_ray_libraries import XRayLibraries
 from gateway.api.v2.chat_agent import ChatAgent
 from gateway.api.v2.code_completions import CodeCompletions
 from gateway.api.v2.code_generations import CodeGenerations
@@ -25,6 +29,10 @@ urlpatterns = [
     path("v2/chat/agent", ChatAgent.as_view()),
     re_path(r"^v1/chat/(?P<unit>[^/]+)$", Chat.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
+    re_path(r"^v1/embeddings/code_embeddings(?:/index|/search)?$", CodeEmbeddings.as_view()),
+    re_path(r"^v1/proxy/vertex-ai/(?P<path>.+)$", ProxyVertexAI.as_view()),
+    path("v1/x-ray/libraries", XRayLibraries.as_view()),
+    path("v1/models/definitions", ModelDefinitions.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from gateway.audit.escapes import visible, visible_html
 from gateway.audit.models import OPEN_STATES, State
+from models_registry.providers.embedding import Embedding
 
 # Of one text, in characters: a larger one would hold up everything else in the process.
 SHOWN_MAX = 500_000
@@ -40,8 +41,10 @@ class Conversation:
 
 def conversation(request: Body | None, answer: Body | None, *, state: State) -> Conversation:
     """Return what the frame shows of a record in this state."""
+    is_embedding = request is not None and "texts" in request["prompt"]
+    answer_part = _vectors(answer) if is_embedding and answer else _answer(answer, state)
     return Conversation(
-        parts=(*_prompt(request), _answer(answer, state)),
+        parts=(*_prompt(request), answer_part),
         inputs=tuple(_inputs(request or {})),
     )
 
@@ -55,6 +58,9 @@ def _prompt(request: Body | None) -> Iterator[Part]:
         yield _part(str(message["role"]).capitalize(), message["content"])
     if prompt.get("text"):
         yield _part("Prompt", prompt["text"])
+    texts = prompt.get("texts") or ()
+    for number, text in enumerate(texts, 1):
+        yield _part(f"Text {number} of {len(texts)}", text)
 
 
 def _answer(answer: Body | None, state: State) -> Part:
@@ -69,6 +75,13 @@ def _answer(answer: Body | None, state: State) -> Part:
     )
 
 
+def _vectors(answer: Body) -> Part:
+    """Return what there is to say of vectors: their numbers mean nothing to a reader."""
+    vectors = Embedding.from_text(answer["text"]).vectors
+    count = "1 vector" if len(vectors) == 1 else f"{len(vectors):,} vectors"
+    return Part(title="Answer", text=SafeString(), note=f"{count} of {len(vectors[0]):,} numbers.")
+
+
 def _inputs(request: Body) -> Iterator[Part]:
     inputs, cuts = request.get("inputs", {}), request.get("cut", {})
     for name, value in inputs.items():
@@ -79,7 +92,9 @@ def _inputs(request: Body) -> Iterator[Part]:
     parameters = {
         name: value
         for name, value in request.get("prompt", {}).items()
-        if name not in ("messages", "text") and value not in (None, [])
+        if name not in ("messages", "text", "texts")
+        and value is not False
+        and value not in (None, [])
     }
     for name, value in parameters.items():
         yield _part(name, value)

@@ -123,7 +123,9 @@ class InferenceContent(models.Model):
 
     Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, and where the window was
     too small `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
-    `{"text": "...", "finish_reason": "..."}`. Text, not jsonb: PostgreSQL's jsonb refuses NUL.
+    `{"text": "...", "finish_reason": "..."}`. Where texts were embedded, the prompt is
+    `Texts.as_dict()` and the answer's text `Embedding.as_text()`. Text, not jsonb: PostgreSQL's
+    jsonb refuses NUL.
     """
 
     pk = models.CompositePrimaryKey("record_id", "kind")

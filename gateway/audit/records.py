@@ -58,7 +58,7 @@ def opening(call: Call, prepared: Prepared) -> Row:
         "state": State.QUEUED.value,
         "group_id": prepared.decision.group_id,
         "group_path": prepared.decision.group_path,
-        "policy": prepared.decision.reason[:255],
+        "policy": f"{prepared.decision.reason}{_calling(call)}"[:255],
         "model_id": prepared.model.model_id,
         "model_name": prepared.model.name,
         "revision_id": prepared.model.revision_id,
@@ -66,6 +66,15 @@ def opening(call: Call, prepared: Prepared) -> Row:
         "prompt_digest": rendered.digest,
         "request": orjson.dumps(content).decode(),
     }
+
+
+def _calling(call: Call) -> str:
+    """Return what is to be said of the name by which GitLab calls the model's family."""
+    named = call.named_model
+    if named is None or not named.unknown_family:
+        return ""
+    # In ASCII, escaped: it is a caller's word, and PostgreSQL takes no NUL.
+    return f"; GitLab calls the model's family {named.unknown_family[:60]!a}, served as General"
 
 
 def refuse(call: Call, refusal: Exception, config: Snapshot, groups: tuple[int, ...]) -> None:

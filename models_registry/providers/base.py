@@ -10,26 +10,30 @@ import json
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 
 from models_registry import egress
 from models_registry.egress import Cancellation, Limits, Reply
 from models_registry.errors import (
+    AnswerTooLarge,
     BackendAuthFailed,
     BackendFailed,
     BackendNotFound,
     BackendRateLimited,
     BackendRejected,
+    BatchTooLarge,
     ContextTooLong,
     MalformedReply,
     ModelError,
+    ModelMisconfigured,
 )
 from models_registry.providers import sse
+from models_registry.providers.embedding import Embedding, Texts
 from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
 
 ERROR_BODY_MAX_BYTES = 64 * 1024
@@ -45,8 +49,12 @@ _TOO_LONG = re.compile(
     r"|reduce the length",
     re.IGNORECASE,
 )
+# llama.cpp says so of a text to embed, with 500.
+_TOO_LARGE = "too large to process"
 # What wrong JSON shapes raise where they are read.
 _WRONG_SHAPE = (LookupError, TypeError, ValueError, AttributeError)
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +98,21 @@ class Provider(ABC):
             ModelError: the event says that the answer failed.
         """
 
+    def build_embedding(self, texts: Texts, model: ModelConfig) -> Request:
+        """Return the request that asks this model for vectors.
+
+        Raises:
+            ModelMisconfigured: the format has none, or the model lacks what it needs.
+        """
+        raise ModelMisconfigured(f"A model of the provider '{self.label}' gives no embeddings.")
+
+    def parse_embedding(self, reply: Any) -> Embedding:
+        """Return the vectors in the JSON of a reply, in the order of the texts.
+
+        Raises: as `parse_reply`.
+        """
+        raise NotImplementedError
+
     def is_end(self, event: sse.Event) -> bool:
         """Test whether this event is the format's end marker."""
         return event.data == "[DONE]"
@@ -112,7 +135,34 @@ class Provider(ABC):
         with _send(request, model, limits, cancellation, correlation_id) as reply:
             _raise_for_status(reply)
             _media_type(reply)
-            return self._parse(reply.read())
+            return _parse(reply.read(), self.parse_reply)
+
+    def embed(
+        self,
+        texts: Texts,
+        model: ModelConfig,
+        *,
+        limits: Limits,
+        cancellation: Cancellation | None = None,
+        correlation_id: str = "",
+    ) -> Embedding:
+        """Return a vector for each text.
+
+        Raises:
+            ModelError: there is none for at least one of them.
+        """
+        request = self.build_embedding(texts, model)
+        with _send(request, model, limits, cancellation, correlation_id) as reply:
+            _raise_for_status(reply)
+            _media_type(reply)
+            try:
+                body = reply.read()
+            except AnswerTooLarge as exc:
+                raise BatchTooLarge(
+                    "The vectors of these texts are larger than GATEWAY_ANSWER_MAX_BYTES. Send "
+                    "fewer texts in one call."
+                ) from exc
+        return _parse(body, self.parse_embedding).checked(texts)
 
     def stream(
         self,
@@ -133,7 +183,7 @@ class Provider(ABC):
             _raise_for_status(reply)
             if _media_type(reply) == "application/json":
                 # Some servers answer whole although a stream was asked for.
-                yield _as_delta(self._parse(reply.read()))
+                yield _as_delta(_parse(reply.read(), self.parse_reply))
                 return
             yield from self._deltas(reply)
 
@@ -162,11 +212,12 @@ class Provider(ABC):
                 raise MalformedReply("The answer broke off before its end.")
         yield last
 
-    def _parse(self, body: bytes) -> Completion:
-        try:
-            return self.parse_reply(load_json(body.decode("utf-8", "replace")))
-        except _WRONG_SHAPE as exc:
-            raise MalformedReply("The answer is not JSON of the promised shape.") from exc
+
+def _parse(body: bytes, parse: Callable[[Any], Parsed]) -> Parsed:
+    try:
+        return parse(load_json(body.decode("utf-8", "replace")))
+    except _WRONG_SHAPE as exc:
+        raise MalformedReply("The answer is not JSON of the promised shape.") from exc
 
 
 def _send(
@@ -313,7 +364,7 @@ def error_for(status: int, text: str, headers: Mapping[str, str]) -> ModelError:
             "The model server is over its rate limit.",
             retry_after_s=parse_retry_after(headers.get("Retry-After", ""), now=time.time()),
         )
-    if status in (400, 413, 422) and _TOO_LONG.search(text):
+    if _is_too_long(status, text):
         return ContextTooLong("The prompt is too long for the model.", status=status)
     if status == 404:
         return BackendNotFound(
@@ -324,6 +375,12 @@ def error_for(status: int, text: str, headers: Mapping[str, str]) -> ModelError:
     if status >= 500:
         return BackendFailed(f"The model server failed (HTTP {status}).", status=status)
     return BackendRejected(f"The model server refused the request (HTTP {status}).", status=status)
+
+
+def _is_too_long(status: int, text: str) -> bool:
+    if status == 500:
+        return _TOO_LARGE in text
+    return status in (400, 413, 422) and _TOO_LONG.search(text) is not None
 
 
 def parse_retry_after(header: str, *, now: float) -> float | None:

@@ -20,6 +20,7 @@ from models_registry.providers.base import (
     failure,
     load_json,
 )
+from models_registry.providers.embedding import Embedding, Texts, as_vector
 from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
 
 STOP_MAX = 4
@@ -62,18 +63,11 @@ _FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]
 
 
 class OpenAICompatible(Provider):
-    """Chat by /chat/completions, a prompt's text by /completions."""
+    """Chat by /chat/completions, a prompt's text by /completions, vectors by /embeddings."""
 
     label = "OpenAI-compatible (vLLM, llama.cpp, TGI, Ollama, LM Studio)"
 
     def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
-        if not model.endpoint:
-            raise ModelMisconfigured("The model has no endpoint.")
-        if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
-            raise ModelMisconfigured(
-                "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
-                "server with OpenAI's API in front of it, and enter that as the endpoint."
-            )
         identifier = served_name(model.identifier) or model.family
         body: dict[str, Any] = {"model": identifier}
         if prompt.text is not None:
@@ -92,11 +86,7 @@ class OpenAICompatible(Provider):
             body["stop"] = list(prompt.stop[:STOP_MAX])
         if is_streamed:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return Request(
-            url=f"{model.endpoint}/{path}",
-            headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
-            body=body,
-        )
+        return _request(path, model, body)
 
     def parse_reply(self, reply: Any) -> Completion:
         if reply.get("error"):
@@ -107,6 +97,27 @@ class OpenAICompatible(Provider):
             text=as_text(text),
             finish_reason=as_finish_reason(choice.get("finish_reason")),
             **_usage(reply),
+        )
+
+    def build_embedding(self, texts: Texts, model: ModelConfig) -> Request:
+        body: dict[str, Any] = {
+            "model": served_name(model.identifier) or model.family,
+            "input": list(texts.texts),
+            "encoding_format": "float",
+        }
+        if texts.dimensions is not None:
+            body["dimensions"] = texts.dimensions
+        return _request("embeddings", model, body)
+
+    def parse_embedding(self, reply: Any) -> Embedding:
+        if reply.get("error"):
+            raise failure(reply["error"])
+        items = sorted(reply["data"], key=lambda item: item["index"])
+        if [item["index"] for item in items] != list(range(len(items))):
+            raise ValueError("vectors that belong to no text, or to one of another")
+        return Embedding(
+            vectors=tuple(as_vector(item["embedding"]) for item in items),
+            prompt_tokens=_usage(reply)["prompt_tokens"],
         )
 
     def parse_event(self, event: sse.Event) -> Delta | None:
@@ -131,6 +142,26 @@ def served_name(identifier: str) -> str:
     """Return the name the backend knows the model by: the identifier without its route."""
     route, slash, name = identifier.partition("/")
     return name if slash and route in ROUTES else identifier
+
+
+def _request(path: str, model: ModelConfig, body: dict[str, Any]) -> Request:
+    """Return a request to one of the endpoint's paths.
+
+    Raises:
+        ModelMisconfigured: nobody is at the endpoint, or there is none.
+    """
+    if not model.endpoint:
+        raise ModelMisconfigured("The model has no endpoint.")
+    if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
+        raise ModelMisconfigured(
+            "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
+            "server with OpenAI's API in front of it, and enter that as the endpoint."
+        )
+    return Request(
+        url=f"{model.endpoint}/{path}",
+        headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
+        body=body,
+    )
 
 
 def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:

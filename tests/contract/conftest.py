@@ -15,13 +15,17 @@ from tests.rig.services import RedisServer
 
 @pytest.fixture(scope="session")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
-    """Enclave with every feature on and one model, for calls that name none by address."""
+    """Enclave with every feature on, and models for the calls that name none by address."""
     gitlab, backend, redis_server = FakeGitLab(), ScriptedBackend(), need(RedisServer)
     gateway = Gateway(tmp_path_factory.mktemp("contract"), gitlab=gitlab, redis_server=redis_server)
     house = gateway.add_model(
         name="House model", family="codestral", endpoint=backend.endpoint, identifier="house"
     )
     gateway.switch_on(*(slug for slug, _ in catalog.choices()), model=house)
+    embedding = gateway.add_model(
+        name="House vectors", family="embedding", endpoint=backend.endpoint, identifier="vectors"
+    )
+    gateway.switch_on(catalog.EMBEDDINGS, model=embedding)
     yield Replay(gateway, gitlab, backend)
     gateway.discard()
     for part in (redis_server, backend, gitlab):

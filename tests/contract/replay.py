@@ -153,6 +153,7 @@ def expected(name: str, recording: Recording, **places: str) -> dict[str, Any]:
         status, headers, text, end, json: the answer.
         code: instead of a text, for an error whose words are free and whose stable code is this.
         calls: how often the model is asked.
+        first: how it is asked, where the reference asked otherwise or not at all.
         authorization, body, roles, user: how; None takes a parameter out of the body.
     """
     ours = differences()["recordings"].get(name, {}).get("ours", {})
@@ -165,7 +166,10 @@ def _model_of(ours: dict[str, Any], name: str, recording: Recording) -> Recordin
     text = json.dumps(recordings()[ours["like"]]).replace(f"key-{ours['like']}", f"key-{name}")
     like: Recording = json.loads(text)
     if named := {part: ours[part] for part in ("engine", "name") if part in ours}:
-        like["response"]["json"]["model"] |= named
+        answer = like["response"]["json"]
+        for said in (answer, answer["metadata"]):
+            if "model" in said:
+                said["model"] |= named
     return like
 
 
@@ -194,7 +198,7 @@ def _calls(
     count = ours.get("calls", recorded["calls"])
     if not count:
         return {"calls": 0}
-    first = recorded["first"]
+    first = ours.get("first") or recorded["first"]
     body = {**first["body"], **ours.get("body", {})}
     first["body"] = {key: value for key, value in body.items() if value is not None}
     first |= {key: ours[key] for key in ("authorization", "roles", "user") if key in ours}

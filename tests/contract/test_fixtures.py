@@ -9,7 +9,7 @@ import json
 import pytest
 
 from tests.contract.replay import compact, differences, fixtures
-from tests.rig.backend import TEXT
+from tests.rig.backend import TEXT, vector_of
 
 FIXTURES = fixtures()
 DIFFERENT = differences()["fixtures"]
@@ -86,6 +86,33 @@ class TestFixtures:
 
         assert (reply.status, reply.text, reply.end) == (200, TEXT, "clean")
 
+    def test_embeds_texts(self, replay):
+        fixture = FIXTURES["118_embeddings_code_index_newest"]
+
+        reply = replay.send_fixture(fixture)
+
+        predictions = json.loads(reply.text)["predictions"]
+        assert [prediction["embedding"] for prediction in predictions] == [
+            vector_of(text) for text in fixture["body"]["contents"]
+        ]
+
+    def test_describes_libraries(self, replay):
+        reply = replay.send_fixture(FIXTURES["115_xray_libraries"])
+
+        assert (reply.status, json.loads(reply.text)) == (200, {"response": TEXT.strip()})
+
+    def test_defines_models(self, replay):
+        fixture = FIXTURES["120_models_definitions"]
+
+        reply = replay.send_fixture(fixture)
+
+        assert reply.status == 200
+        answer = json.loads(reply.text)
+        for wanted in fixture["expect"]["body_keys"]:
+            part, _, key = wanted.partition("[].")
+            assert answer[part]
+            assert all(key in item for item in answer[part])
+
     @pytest.mark.parametrize("name", REFUSED)
     def test_refuses_with_the_status_that_gitlab_reads(self, replay, name):
         wanted = FIXTURES[name]["expect"]
@@ -121,5 +148,5 @@ class TestFixtures:
         assert set(asked) <= set(allowed)
 
     def test_are_the_ones_this_release_serves(self):
-        assert len(FIXTURES) == 81
-        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 81
+        assert len(FIXTURES) == 84
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 84

@@ -96,6 +96,34 @@ class TestFeatureRulePages:
         assert FeatureRule.objects.count() == 1
         assert "already a rule for the whole instance" in answer.text
 
+    @pytest.mark.parametrize(
+        ("feature", "family", "fault"),
+        [
+            (FEATURE, "embedding", "it cannot serve Code Completion"),
+            ("embeddings_code", "codestral", "needs a model of the family Embedding"),
+        ],
+    )
+    def test_refuse_a_model_that_could_not_serve(self, admin, feature, family, fault):
+        form = {
+            "group": "",
+            "feature": feature,
+            "state": "on",
+            "model": make_model(family=family).pk,
+        }
+
+        answer = admin.post(url("featurerule", "add"), form)
+
+        assert fault in answer.text
+        assert not FeatureRule.objects.exists()
+
+    def test_take_a_model_that_can(self, admin):
+        vectors = make_model(family="embedding")
+        form = {"group": "", "feature": "embeddings_code", "state": "on", "model": vectors.pk}
+
+        admin.post(url("featurerule", "add"), form)
+
+        assert FeatureRule.objects.get().model == vectors
+
     def test_say_when_a_rule_has_no_effect(self, admin):
         make_rule(None, state="off", is_locked=True)
         rule = make_rule(make_group("payments"), state="on")

@@ -3,7 +3,7 @@
 import pytest
 
 from features import catalog
-from features.errors import UnknownFeature
+from features.errors import UnfitModel, UnknownFeature
 
 
 class TestCatalog:
@@ -30,6 +30,36 @@ class TestGetFeature:
     def test_refuses_what_is_not_there(self):
         with pytest.raises(UnknownFeature, match="no_such_feature"):
             catalog.get_feature("no_such_feature")
+
+
+class TestFits:
+    @pytest.mark.parametrize(
+        ("feature", "family", "fits"),
+        [
+            ("embeddings_code", "embedding", True),
+            ("embeddings_code", "general", False),
+            ("code_completions", "embedding", False),
+            ("code_completions", "codestral", True),
+        ],
+    )
+    def test_keeps_vectors_and_words_apart(self, feature, family, fits):
+        assert catalog.fits(feature, family) is fits
+
+    def test_says_what_a_feature_needs_instead(self):
+        with pytest.raises(UnfitModel, match="it cannot serve Code Completion"):
+            catalog.require_fit("code_completions", "embedding")
+        with pytest.raises(UnfitModel, match="Code Embeddings needs a model of the family"):
+            catalog.require_fit("embeddings_code", "general")
+        catalog.require_fit("duo_chat", "general")
+
+
+class TestUnitPrimitives:
+    def test_are_those_of_a_feature_s_prompts_each_once(self):
+        assert catalog.unit_primitives("generate_commit_message") == ("generate_commit_message",)
+        assert catalog.unit_primitives("duo_agent_platform") == ("duo_agent_platform",)
+
+    def test_are_its_own_where_it_has_no_prompt(self):
+        assert catalog.unit_primitives("embeddings_code") == ("generate_embeddings_codebase",)
 
 
 class TestChoices:

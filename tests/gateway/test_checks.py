@@ -61,11 +61,11 @@ class TestLimitsArePositive:
             Error(f"{name} must be greater than 0.", id="gateway.E003")
         ]
 
-    def test_knows_every_time_and_size(self):
+    def test_knows_every_limit(self):
         names = {
             name
             for name in dir(django_settings)
-            if name.startswith("GATEWAY_") and name.endswith(("_S", "_BYTES", "_MS"))
+            if name.startswith("GATEWAY_") and name.endswith(("_S", "_BYTES", "_MS", "_TEXTS"))
         }
 
         # A window of 0 is no window.

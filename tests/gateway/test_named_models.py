@@ -57,6 +57,11 @@ class TestResolveNamed:
         assert (row.state, row.pk) == (State.DISCOVERED, found.model_id)
         assert (found.api_key, found.endpoint) == ("sk-1", ENDPOINT)
 
+    def test_adopts_what_gitlab_calls_by_a_name_of_its_own(self):
+        found = resolve(replace(NAMED, family="general", unknown_family="granite"))
+
+        assert (found.family, SelfHostedModel.objects.get().family) == ("general", "general")
+
     def test_keeps_a_registered_key_whatever_gitlab_sends(self):
         registered(api_key="sk-ours")
 

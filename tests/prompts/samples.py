@@ -112,6 +112,7 @@ INPUTS: dict[str, dict[str, str]] = {
         "context": "The login test fails on every third run.",
         "definition": "software_development",
     },
+    "x_ray_libraries": {"prompt": 'Name each gem and its use: {"libraries": [{"name", "..."}]}'},
     "summarize_duo_workflow": {"logs": "10:00 read app.py\n10:01 opened merge request !7"},
 }
 

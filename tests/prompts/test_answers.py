@@ -217,4 +217,10 @@ class TestEveryPrompt:
 
 
 # Code at a cursor, and questions that their writers put to the model directly.
-UNTAGGED = {"chat_v1", "code_completions", "code_generations", "glab_ask_git_command"}
+UNTAGGED = {
+    "chat_v1",
+    "code_completions",
+    "code_generations",
+    "glab_ask_git_command",
+    "x_ray_libraries",
+}

@@ -4,6 +4,7 @@ import pytest
 
 from features import catalog
 from models_registry.families import FAMILIES
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Message
 from prompts import library, versions
 from prompts.budget import Cut
@@ -96,6 +97,16 @@ class TestSnapshots:
         digests = {each.version: each.digest for each in library.all_definitions().values()}
 
         assert digests == snapshot
+
+
+class TestVerbatim:
+    def test_puts_texts_as_they_are_and_names_no_definition(self):
+        texts = Texts(texts=("{{prefix}}",))
+
+        rendered = library.verbatim(texts)
+
+        assert rendered.prompt is texts
+        assert (rendered.version, rendered.digest, rendered.context_tokens) == ("", "", 0)
 
 
 class TestReference:

@@ -29,6 +29,10 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     gzip             the body is gzip, although nobody asked
     refuse           the connection is reset before an answer
     huge             an answer of 12 MB
+    swapped          vectors in the opposite order of their texts, as their indices say
+    fixed-length     vectors of VECTOR_SIZE numbers, however many were asked for
+
+`/embeddings` answers each text with `vector_of(text)`.
 
 Paths work with and without the `/v1` prefix.
 """
@@ -37,6 +41,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import json
 import re
 import select
@@ -59,6 +64,7 @@ TOKENS = (
 )
 # fmt: on
 TEXT = "".join(TOKENS)
+VECTOR_SIZE = 8
 THOUGHT = ("<think>", "let me", " think", "</think>", "\n")
 # The forms of the chat agent; the tool is one that only older models were told of.
 REACT_ACTION = (
@@ -85,6 +91,7 @@ _WORDS = frozenset(
         "empty",
         "emptyjson",
         "err-midstream",
+        "fixed-length",
         "garbage",
         "gzip",
         "html-502",
@@ -94,6 +101,7 @@ _WORDS = frozenset(
         "react-action",
         "redirect",
         "refuse",
+        "swapped",
         "think",
         "toolong",
     }
@@ -299,10 +307,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if "redirect" in script and not path.startswith("/elsewhere"):
             return self._whole(307, {}, location=f"{self.backend.url}/elsewhere{self.path}")
-        if path not in ("/chat/completions", "/completions"):
+        if path not in ("/chat/completions", "/completions", "/embeddings"):
             return self._whole(404, _error(404, "no such route"))
         if self._fails():
             return None
+        if path == "/embeddings":
+            return self._embed()
         if isinstance(self.call.body, dict) and self.call.body.get("stream"):
             return self._stream(is_chat=path == "/chat/completions")
         return self._complete(is_chat=path == "/chat/completions")
@@ -359,12 +369,39 @@ class _Handler(BaseHTTPRequestHandler):
             "total_tokens": asked + len(tokens),
         }
 
+    def _breaks(self) -> bool:
+        if "garbage" in self.script:
+            self._bytes(200, b"this is not json <<<", "text/plain")
+        elif "emptyjson" in self.script:
+            self._whole(200, {})
+        else:
+            return False
+        return True
+
+    def _embed(self) -> None:
+        script, body = self.script, self.call.body
+        if self._breaks():
+            return None
+        size = None if "fixed-length" in script else body.get("dimensions")
+        size = 1_500_000 // len(body["input"]) if "huge" in script else size or VECTOR_SIZE
+        items = [
+            {"object": "embedding", "index": index, "embedding": vector_of(text, size)}
+            for index, text in enumerate(body["input"])
+        ]
+        answer: dict[str, Any] = {
+            "object": "list",
+            "data": items[::-1] if "swapped" in script else items,
+            "model": self.call.model,
+        }
+        if "nousage" not in script:
+            asked = sum(len(text.split()) for text in body["input"])
+            answer["usage"] = {"prompt_tokens": asked, "total_tokens": asked}
+        return self._whole(200, answer)
+
     def _complete(self, *, is_chat: bool) -> None:
         script, tokens = self.script, self._tokens()
-        if "garbage" in script:
-            return self._bytes(200, b"this is not json <<<", "text/plain")
-        if "emptyjson" in script:
-            return self._whole(200, {})
+        if self._breaks():
+            return None
         self._wait(script.seconds("slow") * len(tokens))
         text = "".join(tokens)
         said = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
@@ -493,6 +530,11 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _ClientLeft
             # More bytes from the client: the next request, which waits for its turn.
             self.backend.stopped.wait(min(remaining, 0.02))
+
+
+def vector_of(text: str, size: int = VECTOR_SIZE) -> list[float]:
+    """Return the vector of a text: numbers that float32 holds exactly."""
+    return [byte / 128 - 1 for byte in hashlib.shake_256(text.encode()).digest(size)]
 
 
 def _event(value: object) -> bytes:

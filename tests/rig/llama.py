@@ -171,8 +171,13 @@ class LlamaServer:
 
     model = "tiny"
 
-    def __init__(self, directory: Path, *, api_key: str = "llama-secret") -> None:
-        """Write the model into the directory and start the server on a free port."""
+    def __init__(
+        self, directory: Path, *, api_key: str = "llama-secret", embeds: bool = False
+    ) -> None:
+        """Write the model into the directory and start the server on a free port.
+
+        A server that embeds does nothing else, as with llama-server's `--embeddings`.
+        """
         self.api_key = api_key
         self.log_path = directory / "llama.log"
         path = directory / "tiny.gguf"
@@ -180,7 +185,10 @@ class LlamaServer:
             write_model(path)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.rig.llama", str(path), api_key],
+                [
+                    *(sys.executable, "-m", "tests.rig.llama", str(path), api_key),
+                    *(["--embeddings"] if embeds else []),
+                ],
                 cwd=Path(__file__).resolve().parents[2],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -228,12 +236,15 @@ def _parameters(path: str, api_key: str) -> Iterator[tuple[str, object]]:
     yield "verbosity", -1
 
 
-def serve(path: str, api_key: str) -> None:
+def serve(path: str, api_key: str, *flags: str) -> None:
     """Serve the model until this process is told to end."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = path
+    if "--embeddings" in flags:
+        parameters.embedding = True
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     for name, value in _parameters(path, api_key):
         setattr(parameters, name, value)
     parameters.cpuparams.n_threads = 1
@@ -251,4 +262,4 @@ def serve(path: str, api_key: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:3])
+    serve(*sys.argv[1:])

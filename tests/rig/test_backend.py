@@ -6,7 +6,7 @@ import time
 import pytest
 import requests
 
-from tests.rig.backend import TEXT, TOKENS
+from tests.rig.backend import TEXT, TOKENS, VECTOR_SIZE, vector_of
 from tests.rig.wire import exchange
 
 CHAT = {"messages": [{"role": "user", "content": "hi there"}]}
@@ -33,6 +33,27 @@ class TestScriptedBackend:
 
     def test_answers_native_completions(self, backend):
         assert ask(backend, path="/completions").json()["choices"][0]["text"] == TEXT
+
+    def test_embeds_texts(self, backend):
+        answer = ask(backend, path="/embeddings", input=["one two", "b"], dimensions=3).json()
+
+        assert [item["embedding"] for item in answer["data"]] == [
+            vector_of("one two", 3),
+            vector_of("b", 3),
+        ]
+        assert answer["usage"]["prompt_tokens"] == 3
+
+    @pytest.mark.parametrize(
+        ("model", "length", "order"),
+        [("swapped", 3, [1, 0]), ("fixed-length", VECTOR_SIZE, [0, 1])],
+    )
+    def test_embeds_as_the_model_name_says(self, backend, model, length, order):
+        data = ask(backend, model, path="/embeddings", input=["a", "b"], dimensions=3).json()[
+            "data"
+        ]
+
+        assert [item["index"] for item in data] == order
+        assert {len(item["embedding"]) for item in data} == {length}
 
     def test_works_without_v1_in_the_path(self, backend):
         answer = requests.post(

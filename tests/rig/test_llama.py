@@ -9,6 +9,7 @@ from tests.rig.llama import (
     FIM_PREFIX,
     FIM_SUFFIX,
     FIM_TEXT,
+    WIDTH,
     LlamaServer,
     write_model,
 )
@@ -56,6 +57,13 @@ class TestLlamaServer:
 
         (call,) = answer["choices"][0]["message"]["tool_calls"]
         assert call["function"] == {"name": "lookup", "arguments": '{"query": "tiny"}'}
+
+    def test_embeds_where_it_does_nothing_else(self, llama_embedding):
+        answer = ask(llama_embedding, "/embeddings", input=["a", "b", "a"]).json()
+
+        one, other, again = (item["embedding"] for item in answer["data"])
+        assert one == again != other
+        assert len(one) == WIDTH
 
     def test_refuses_a_wrong_key(self, llama):
         assert ask(llama, "/chat/completions", key="wrong", messages=[]).status_code == 401

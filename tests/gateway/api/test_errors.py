@@ -90,6 +90,7 @@ class TestRespond:
             (Unauthenticated("Not you", reason="secret"), 401, {"error": "Not you"}),
             (Forbidden("Not this"), 403, {"detail": "Not this"}),
             (BadRequest("Not so"), 400, {"detail": "Not so"}),
+            (BadRequest("Not so", code="a"), 400, {"detail": "Not so", "code": "a"}),
             (NotFound(), 404, {"detail": "Not Found"}),
             (UnreadableBody(), 400, {"detail": "There was an error parsing the body"}),
             (InvalidBody([{"msg": "secret"}]), 422, {"detail": "Validation error"}),

@@ -3,7 +3,14 @@
 import pytest
 from pydantic import ValidationError
 
-from gateway.api.model_fields import ALIASES, FlatModel, ModelMetadata, check_url, known_family
+from gateway.api.model_fields import (
+    ALIASES,
+    FlatModel,
+    ModelMetadata,
+    check_url,
+    known_family,
+    named_model,
+)
 from gateway.calls import NamedModel
 from models_registry.families import FAMILIES
 
@@ -21,6 +28,26 @@ class TestKnownFamily:
     def test_refuses_others_without_repeating_them(self, name):
         with pytest.raises(ValueError, match=r"^unknown model family$"):
             known_family(name)
+
+
+class TestNamedModel:
+    ADDRESS = {"endpoint": "http://10.0.0.1/v1", "identifier": None, "api_key": None}
+
+    @pytest.mark.parametrize(
+        ("name", "family", "unknown"),
+        [
+            ("codestral", "codestral", ""),
+            ("codestral-2501", "codestral", ""),
+            (None, "general", ""),
+            ("", "general", ""),
+            ("granite", "general", "granite"),
+            ("Codestral", "general", "Codestral"),
+        ],
+    )
+    def test_is_of_the_family_that_serves_what_gitlab_calls_so(self, name, family, unknown):
+        named = named_model(name=name, **self.ADDRESS)
+
+        assert (named.family, named.unknown_family) == (family, unknown)
 
 
 class TestCheckUrl:
@@ -89,6 +116,8 @@ class TestModelMetadata:
             {},
             {"provider": None},
             {"provider": "openai", "name": "unknown"},
+            {"provider": "openai", "name": "unknown", "endpoint": None},
+            {"provider": "openai", "name": "unknown", "endpoint": ""},
             {"provider": "openai", "endpoint": "nowhere"},
             {"provider": "openai", "endpoint": f"http://{'a' * 249}"},
             {"provider": "openai", "api_key": "k" * 2_001},

@@ -5,6 +5,7 @@ import pytest
 from gateway.audit import conversation as subject
 from gateway.audit.conversation import conversation
 from gateway.audit.models import State
+from models_registry.providers.embedding import Embedding, Texts
 from models_registry.providers.types import Message, Prompt
 
 ANSWER = {"text": "return a + b", "finish_reason": "stop"}
@@ -16,7 +17,7 @@ def request(**prompt):
 
 def chat():
     system, user = Message(role="system", content="Be brief."), Message(role="user", content="Hi")
-    return request(messages=(system, user), max_tokens=64, stop=("\n\n",))
+    return request(messages=(system, user), max_tokens=64, temperature=0.0, stop=("\n\n",))
 
 
 def titles(parts):
@@ -40,10 +41,11 @@ class TestConversation:
     def test_shows_what_the_caller_sent_and_the_parameters_that_were_set(self):
         shown = conversation(chat(), ANSWER, state=State.ANSWERED)
 
-        assert titles(shown.inputs) == ["prefix", "max_tokens", "stop"]
+        assert titles(shown.inputs) == ["prefix", "max_tokens", "temperature", "stop"]
         assert [part.text for part in shown.inputs] == [
             "def add",
             "64",
+            "0.0",
             "[&quot;\\n\\n&quot;]",
         ]
 
@@ -61,6 +63,26 @@ class TestConversation:
 
         assert titles(shown.inputs)[:2] == ["prefix", "history"]
         assert shown.inputs[1].note.startswith("7 of 12,000 characters were kept")
+
+    def test_shows_texts_that_were_embedded_and_how_many_numbers_came_of_them(self):
+        asked = Texts(texts=("<b>", "two"), dimensions=3)
+        body = {"inputs": {}, "prompt": asked.as_dict()}
+        embedding = Embedding(vectors=((0.5, 0.25, 0.0),) * 2)
+        answer = {"text": embedding.as_text(), "finish_reason": None}
+
+        shown = conversation(body, answer, state=State.ANSWERED)
+
+        assert titles(shown.parts) == ["Text 1 of 2", "Text 2 of 2", "Answer"]
+        assert [part.text for part in shown.parts] == ["&lt;b&gt;", "two", ""]
+        assert shown.parts[-1].note == "2 vectors of 3 numbers."
+        assert titles(shown.inputs) == ["dimensions"]
+
+    def test_says_that_texts_were_not_embedded(self):
+        body = {"inputs": {}, "prompt": Texts(texts=("one",)).as_dict()}
+
+        shown = conversation(body, None, state=State.FAILED)
+
+        assert shown.parts[-1].note == "There is no answer."
 
     @pytest.mark.parametrize(
         ("state", "note"),

@@ -6,11 +6,13 @@ import pytest
 
 from features import snapshot
 from features.errors import FeatureDisabled
+from gateway import pipeline
 from gateway.audit import records, store
 from gateway.audit.models import InferenceContent, State
 from gateway.audit.records import Outcome
+from gateway.calls import NamedModel
 from gateway.errors import AuditUnavailable
-from tests.factories import make_group
+from tests.factories import ENDPOINT, make_group
 from tests.gateway.audit.test_writer import BrokenStore
 from tests.gateway.conftest import make_call, record
 
@@ -51,6 +53,32 @@ class TestSkip:
         found = record()
         assert (found.state, found.model_calls) == (State.ANSWERED, 0)
         assert found.error_detail == "The file's language is unknown."
+
+
+class TestOpening:
+    @pytest.mark.parametrize(
+        ("name", "written"),
+        [
+            ("granite", "'granite'"),
+            ("a\0b\n", r"'a\x00b\n'"),
+            ("ü" * 99, "'" + r"\xfc" * 60 + "'"),
+        ],
+    )  # fmt: skip
+    def test_says_what_gitlab_calls_a_family_that_nobody_knows(self, scripted_model, name, written):
+        scripted_model()
+        named = NamedModel(family="general", endpoint=ENDPOINT, identifier="x", unknown_family=name)
+        call = make_call(named_model=named)
+
+        row = records.opening(call, pipeline.prepare(call))
+
+        said = f"instance: on; GitLab calls the model's family {written}, served as General"
+        assert row["policy"] == said[:255]
+
+    def test_says_nothing_of_a_family_that_is_known(self, scripted_model):
+        scripted_model()
+        call = make_call()
+
+        assert records.opening(call, pipeline.prepare(call))["policy"] == "instance: on"
 
 
 class TestClosing:

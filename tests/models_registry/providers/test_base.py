@@ -23,6 +23,7 @@ from models_registry.errors import (
     BackendRejected,
     BackendTimedOut,
     BackendUnreachable,
+    BatchTooLarge,
     ContextTooLong,
     InferenceCancelled,
     MalformedReply,
@@ -30,7 +31,8 @@ from models_registry.errors import (
     ModelMisconfigured,
 )
 from models_registry.providers import PROVIDERS, choices, get_provider
-from models_registry.providers.base import parse_retry_after
+from models_registry.providers.base import Provider, parse_retry_after
+from models_registry.providers.embedding import Embedding, Texts
 from models_registry.providers.types import Completion, Delta, Message, ModelConfig, Prompt
 from tests.models_registry import RawServer, Visitor, answering, chunked, sending
 
@@ -337,6 +339,82 @@ class TestComplete:
 
         assert b"X-Request-ID" not in server.requests[0]
         assert b"X-Evil" not in server.requests[0]
+
+
+class TestEmbed:
+    TWO = Texts(texts=("one", "two"))
+
+    def embed(self, body: bytes, *, max_bytes: int = 1_000_000) -> Embedding:
+        with RawServer(answering(reply(body))) as server:
+            return PROVIDER.embed(self.TWO, model(server.url), limits=limits(max_bytes=max_bytes))
+
+    def data(self, *items: tuple[int, Any], **more: Any) -> bytes:
+        data = [{"index": index, "embedding": vector} for index, vector in items]
+        return json.dumps({"data": data, **more}).encode()
+
+    def test_returns_the_vectors_in_the_order_of_the_texts(self):
+        body = self.data((1, [0.5, 2]), (0, [-1.0, 0.1]), usage={"prompt_tokens": 4})
+
+        assert self.embed(body) == Embedding(vectors=((-1.0, 0.1), (0.5, 2.0)), prompt_tokens=4)
+
+    def test_does_without_a_count_of_tokens(self):
+        assert self.embed(self.data((0, [1]), (1, [1]))).prompt_tokens is None
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"", b"null", b"[]", b"{}", b'{"data": null}', b'{"data": 5}', b'{"data": [5, 6]}',
+            b'{"data": [{"embedding": [1]}, {"embedding": [1]}]}',
+            b'{"data": [{"index": 0}, {"index": 1}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}',
+            b'{"data": [{"index": 1, "embedding": [1]}, {"index": 2, "embedding": [1]}]}',
+            b'{"data": [{"index": "0", "embedding": [1]}, {"index": 1, "embedding": [1]}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": "AAAA"}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [NaN]}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [[1]]}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}], "usage": {}}',
+            b'{"data": []}',
+        ],
+    )  # fmt: skip
+    def test_refuses_json_of_another_shape(self, body):
+        with pytest.raises(MalformedReply):
+            self.embed(body)
+
+    def test_tells_an_error_in_a_success_from_an_answer(self):
+        with pytest.raises(BackendFailed) as failure:
+            self.embed(b'{"error": {"message": "cuda is gone"}}')
+
+        assert "cuda" not in str(failure.value)
+
+    def test_says_that_the_batch_was_too_large_for_one_answer(self):
+        with pytest.raises(BatchTooLarge, match="fewer texts"):
+            self.embed(self.data((0, [0.5] * 999), (1, [0.5] * 999)), max_bytes=4000)
+
+    def test_knows_how_llama_cpp_calls_a_text_too_long(self):
+        said = b'{"error": {"message": "input (900 tokens) is too large to process."}}'
+        refusal = reply(said, status=b"500 Internal Server Error")
+
+        with RawServer(answering(refusal)) as server, pytest.raises(ContextTooLong):
+            PROVIDER.embed(self.TWO, model(server.url), limits=limits())
+
+    def test_is_said_to_be_missing_by_a_format_that_has_none(self):
+        class Wordy(Provider):
+            label = "Wordy"
+            build = parse_reply = parse_event = None
+
+        with pytest.raises(ModelMisconfigured, match=r"'Wordy' gives no embeddings"):
+            Wordy().embed(self.TWO, model("http://10.1.2.3/v1"), limits=limits())
+
+    def test_can_be_cancelled(self):
+        cancellation = Cancellation()
+        threading.Timer(0.2, cancellation.cancel).start()
+
+        def hang(visitor: Visitor) -> None:
+            visitor.read_request()
+            visitor.wait_until_left()
+
+        with RawServer(hang) as server, pytest.raises(InferenceCancelled):
+            PROVIDER.embed(self.TWO, model(server.url), limits=limits(), cancellation=cancellation)
 
 
 class TestStream:

@@ -9,6 +9,7 @@ import pytest
 
 from models_registry.egress import Limits
 from models_registry.errors import BackendAuthFailed, ContextTooLong, ModelMisconfigured
+from models_registry.providers.embedding import Texts
 from models_registry.providers.openai_compatible import OpenAICompatible, served_name
 from models_registry.providers.types import Message, ModelConfig, Prompt
 from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, FIM_TEXT
@@ -175,6 +176,32 @@ class TestBuild:
     def test_names_what_is_missing(self):
         with pytest.raises(ModelMisconfigured, match="endpoint"):
             PROVIDER.build(CHAT, model(endpoint=""), is_streamed=False)
+
+
+class TestBuildEmbedding:
+    def test_asks_for_numbers(self):
+        request = PROVIDER.build_embedding(Texts(texts=("a", "b")), model())
+
+        assert request.url == "http://llm.example.com:8000/v1/embeddings"
+        assert request.headers == {"Authorization": "Bearer key"}
+        assert request.body == {"model": "house", "input": ["a", "b"], "encoding_format": "float"}
+
+    def test_passes_on_how_many(self):
+        request = PROVIDER.build_embedding(Texts(texts=("a",), dimensions=256), model())
+
+        assert request.body["dimensions"] == 256
+
+    def test_calls_a_model_without_an_identifier_by_its_family(self):
+        config = model(identifier="", family="embedding")
+
+        request = PROVIDER.build_embedding(Texts(texts=("a",)), config)
+
+        assert request.body["model"] == "embedding"
+
+    @pytest.mark.parametrize("endpoint", ["", "http://bedrockselfhostedmodel.com"])
+    def test_refuses_an_endpoint_that_is_none(self, endpoint):
+        with pytest.raises(ModelMisconfigured):
+            PROVIDER.build_embedding(Texts(texts=("a",)), model(endpoint=endpoint))
 
 
 class TestLlamaCpp:

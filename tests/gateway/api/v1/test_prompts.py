@@ -78,6 +78,12 @@ class TestConnectionTest:
         assert row.endpoint == "/v1/prompts/model_configuration/check"
         assert backend.calls[0].headers["authorization"] == "Bearer sk-canary-key"
 
+    def test_has_an_embedding_model_embed(self, check, backend):
+        answer = check(name="embedding")
+
+        assert (answer.status, type(answer.json)) == (200, str)
+        assert backend.calls[0].path == "/v1/embeddings"
+
     @pytest.mark.parametrize("behavior", ["stub", "err-401", "refuse"])
     def test_adopts_no_model(self, check, behavior):
         check(behavior)
