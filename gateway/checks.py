@@ -8,6 +8,7 @@
     gateway.E006  DEBUG is on or any host is allowed (deploy)
     gateway.W001  GATEWAY_GITLAB_URL is not set, so no GitLab can call (deploy)
     gateway.W002  GATEWAY_SIGNING_KEY_FILE is not set, so editors cannot call directly (deploy)
+    gateway.W013  there is no index of GitLab's documentation, so searches find nothing (deploy)
 
 Ids are never used twice; retired ones stay listed here.
 """
@@ -22,6 +23,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from features.catalog import PROMPTS
+from gateway.documentation import index
 from models_registry import egress
 from models_registry.families import FAMILIES
 from prompts import library
@@ -117,3 +119,17 @@ def production_is_safe(**_: Any) -> list[CheckMessage]:
     if not settings.GATEWAY_SIGNING_KEY_FILE:
         found.append(Warning("GATEWAY_SIGNING_KEY_FILE is not set.", id="gateway.W002"))
     return found
+
+
+@register(deploy=True)
+def documentation_is_indexed(**_: Any) -> list[CheckMessage]:
+    """Check that Duo Chat finds something when it searches GitLab's documentation."""
+    if index.path().exists():
+        return []
+    return [
+        Warning(
+            "There is no index of GitLab's documentation.",
+            hint="manage.py index_docs FOLDER, with a checkout of the GitLab that you run.",
+            id="gateway.W013",
+        )
+    ]

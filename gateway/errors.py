@@ -7,6 +7,7 @@ GatewayError
 ├── WorkerLost          the worker that had the record died
 ├── ProcessLost         the web process that had the request died
 ├── ClientLeft          the client closed its connection; there is nobody to tell
+├── DocumentationUnavailable  the index of GitLab's documentation cannot be searched
 ├── InternalError       a bug
 └── StreamBroken        raised into the server to cut a stream that must not look complete
 
@@ -61,6 +62,12 @@ class ClientLeft(GatewayError):
     """The client closed its connection."""
 
     code = "client_left"
+
+
+class DocumentationUnavailable(GatewayError):
+    """The documentation cannot be searched: its index is broken, or takes too long."""
+
+    code = "documentation_unavailable"
 
 
 class InternalError(GatewayError):

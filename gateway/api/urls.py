@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
 from gateway.api.v1.prompts import Prompts
+from gateway.api.v1.search_gitlab_docs import SearchGitLabDocs
 from gateway.api.v1.user_access_token import UserAccessToken
 from gateway.api.v2.code_completions import CodeCompletions
 from gateway.api.v2.code_generations import CodeGenerations
@@ -20,6 +21,7 @@ urlpatterns = [
     path("v4/code/suggestions", CodeSuggestions.as_view()),
     re_path(r"^v1/prompts/(?P<prompt_id>.+?)/?$", Prompts.as_view()),
     re_path(r"^v2/prompts/(?P<prompt_id>.+?)/?$", PromptsV2.as_view()),
+    path("v1/search/gitlab-docs", SearchGitLabDocs.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),

@@ -47,7 +47,7 @@ def conversation(request: Body | None, answer: Body | None, *, state: State) -> 
 
 
 def _prompt(request: Body | None) -> Iterator[Part]:
-    if request is None:
+    if request is None or "prompt" not in request:
         yield Part(title="Prompt", text=SafeString(), note="Nothing was sent to a model.")
         return
     prompt = request["prompt"]

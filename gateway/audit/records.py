@@ -21,6 +21,7 @@ from gateway.errors import AuditUnavailable
 from gateway.ids import new_id
 
 if TYPE_CHECKING:
+    from features.policy import Decision
     from features.snapshot import Snapshot
     from gateway.calls import Call
     from gateway.pipeline import Prepared
@@ -65,6 +66,21 @@ def opening(call: Call, prepared: Prepared) -> Row:
         "prompt_version": rendered.version,
         "prompt_digest": rendered.digest,
         "request": orjson.dumps(content).decode(),
+    }
+
+
+def opening_alone(call: Call, decision: Decision, config: Snapshot) -> Row:
+    """Return the row that opens the record of a call that this process serves without a model."""
+    now = timezone.now()
+    return {
+        **_about(call, now=now, config_version=config.version),
+        "state": State.RUNNING.value,
+        "claimed_at": now,
+        "worker_process": process.parts().id,
+        "group_id": decision.group_id,
+        "group_path": decision.group_path,
+        "policy": decision.reason[:255],
+        "request": orjson.dumps({"inputs": dict(call.inputs)}).decode(),
     }
 
 

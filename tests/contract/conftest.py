@@ -7,6 +7,7 @@ import pytest
 from features import catalog
 from tests.conftest import need
 from tests.contract.replay import Replay
+from tests.gateway.documentation.conftest import CORPUS
 from tests.rig.backend import ScriptedBackend
 from tests.rig.gateway import Gateway
 from tests.rig.gitlab import FakeGitLab
@@ -15,13 +16,14 @@ from tests.rig.services import RedisServer
 
 @pytest.fixture(scope="session")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
-    """Enclave with every feature on and one model, for calls that name none by address."""
+    """Enclave with every feature on, a small documentation, and one model for calls without."""
     gitlab, backend, redis_server = FakeGitLab(), ScriptedBackend(), need(RedisServer)
     gateway = Gateway(tmp_path_factory.mktemp("contract"), gitlab=gitlab, redis_server=redis_server)
     house = gateway.add_model(
         name="House model", family="codestral", endpoint=backend.endpoint, identifier="house"
     )
     gateway.switch_on(*(slug for slug, _ in catalog.choices()), model=house)
+    gateway.manage("index_docs", str(CORPUS))
     yield Replay(gateway, gitlab, backend)
     gateway.discard()
     for part in (redis_server, backend, gitlab):

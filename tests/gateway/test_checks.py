@@ -134,3 +134,18 @@ class TestProductionIsSafe:
         setattr(settings, name, value)
 
         assert ids(checks.production_is_safe()) == {check_id}
+
+
+class TestDocumentationIsIndexed:
+    def test_says_how_to_build_an_index_where_there_is_none(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+
+        (found,) = checks.documentation_is_indexed()
+
+        assert (found.id, "manage.py index_docs" in found.hint) == ("gateway.W013", True)
+
+    def test_is_content_with_an_index(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+        (tmp_path / "docs.sqlite3").touch()
+
+        assert checks.documentation_is_indexed() == []

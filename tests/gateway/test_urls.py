@@ -13,6 +13,7 @@ ROUTES = (
     "/v4/code/suggestions",
     "/v1/prompts/model_configuration/check",
     "/v2/prompts/generate_commit_message",
+    "/v1/search/gitlab-docs",
     "/v1/code/user_access_token",
     "/monitoring/healthz",
 )
