@@ -8,6 +8,7 @@ GatewayError
 ├── ProcessLost         the web process that had the request died
 ├── ClientLeft          the client closed its connection; there is nobody to tell
 ├── DocumentationUnavailable  the index of GitLab's documentation cannot be searched
+├── VendorFailed        the vendor's gateway answered with an error
 ├── InternalError       a bug
 └── StreamBroken        raised into the server to cut a stream that must not look complete
 
@@ -68,6 +69,12 @@ class DocumentationUnavailable(GatewayError):
     """The documentation cannot be searched: its index is broken, or takes too long."""
 
     code = "documentation_unavailable"
+
+
+class VendorFailed(GatewayError):
+    """The vendor's gateway answered with an error, which was passed on as it is."""
+
+    code = "vendor_failed"
 
 
 class InternalError(GatewayError):

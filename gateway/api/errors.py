@@ -60,6 +60,7 @@ STATUS = {
     "process_lost": 503,
     "client_left": 503,
     "documentation_unavailable": 503,
+    "vendor_failed": 503,
     "internal_error": 503,
     "stream_broken": 503,
 }

@@ -69,8 +69,10 @@ def opening(call: Call, prepared: Prepared) -> Row:
     }
 
 
-def opening_alone(call: Call, decision: Decision, config: Snapshot) -> Row:
-    """Return the row that opens the record of a call that this process serves without a model."""
+def opening_alone(
+    call: Call, decision: Decision, config: Snapshot, content: Mapping[str, Any]
+) -> Row:
+    """Return the row that opens the record of a call that this process serves without a worker."""
     now = timezone.now()
     return {
         **_about(call, now=now, config_version=config.version),
@@ -80,7 +82,7 @@ def opening_alone(call: Call, decision: Decision, config: Snapshot) -> Row:
         "group_id": decision.group_id,
         "group_path": decision.group_path,
         "policy": decision.reason[:255],
-        "request": orjson.dumps({"inputs": dict(call.inputs)}).decode(),
+        "request": orjson.dumps(content).decode(),
     }
 
 

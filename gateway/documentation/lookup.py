@@ -36,7 +36,8 @@ def find(call: Call, *, limit: int) -> list[Found]:
     except FeatureError as refusal:
         records.refuse(call, refusal, config, pipeline.groups_of(call, config))
         raise
-    with OwnRecord(records.opening_alone(call, decision, config)) as record:
+    asked = {"inputs": dict(call.inputs)}
+    with OwnRecord(records.opening_alone(call, decision, config, asked)) as record:
         found = index.search(call.inputs["query"], limit=limit)
         if found is None:
             logger.warning("documentation.no_index", extra={"hint": "manage.py index_docs"})

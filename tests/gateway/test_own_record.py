@@ -10,7 +10,7 @@ from gateway.audit.models import State
 from gateway.audit.records import Outcome
 from gateway.errors import AuditUnavailable, ClientLeft, DocumentationUnavailable
 from gateway.own_record import OwnRecord
-from models_registry.errors import BackendFailed
+from models_registry.errors import BackendFailed, InferenceCancelled
 from tests.gateway.audit.test_writer import BrokenStore
 from tests.gateway.conftest import answer_on_record, closed_record, make_call, record
 
@@ -28,7 +28,8 @@ class ClosesNothing(store.SqliteStore):
 def own(embedded):
     """A record of this process's own, not open yet."""
     decision = Decision(is_allowed=True, reason="instance: on")
-    return OwnRecord(records.opening_alone(make_call(), decision, snapshot.refresh()))
+    config = snapshot.refresh()
+    return OwnRecord(records.opening_alone(make_call(), decision, config, {"inputs": {}}))
 
 
 class TestOwnRecord:
@@ -55,6 +56,8 @@ class TestOwnRecord:
             (DocumentationUnavailable("It is broken."), State.FAILED, "documentation_unavailable"),
             (BackendFailed("It is broken."), State.FAILED, "backend_failed"),
             (ClientLeft("It is broken."), State.CANCELLED, "client_left"),
+            (InferenceCancelled("It is broken."), State.CANCELLED, "client_left"),
+            (GeneratorExit("It is broken."), State.CANCELLED, "client_left"),
         ],
     )
     def test_is_closed_with_the_reason_where_it_is_left(self, own, error, state, code):
@@ -63,7 +66,9 @@ class TestOwnRecord:
 
         row = closed_record()
         assert (row.state, row.error_code) == (state, code)
-        assert row.error_detail == "It is broken."
+        assert row.error_detail == (
+            "It is broken." if state == State.FAILED else "The client closed its connection."
+        )
         assert answer_on_record() is None
 
     def test_tells_no_secret_of_a_bug(self, own):

@@ -13,6 +13,7 @@ from gateway.documentation import index
 from gateway.documentation.index import BuildRefused
 from gateway.errors import DocumentationUnavailable
 from tests.gateway.documentation.conftest import build
+from tests.gateway.test_concurrency import under_gevent
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -139,32 +140,23 @@ class TestSearch:
 
         assert time.monotonic() - started_at < 0.5
 
-    def test_holds_up_nothing_else_in_a_process_with_greenlets(self, data_dir):
-        code = """
-from gevent import monkey; monkey.patch_all()
-import django; django.setup()
-import time
-from django.conf import settings
+    def test_holds_up_nothing_else_in_a_process_with_greenlets(self, indexed, data_dir):
+        code = f"""
+import django, time
+django.setup()
 from pathlib import Path
+from django.conf import settings
 from gateway import concurrency
 from gateway.documentation import index
-settings.GATEWAY_DATA_DIR = Path(%r)
+settings.GATEWAY_DATA_DIR = Path({str(data_dir)!r})
 index._read = lambda *_: monkey.get_original("time", "sleep")(0.5) or []
 beats = []
-def beat():
-    while True:
-        beats.append(time.monotonic())
-        time.sleep(0.01)
-concurrency.start(beat)
+concurrency.start(lambda: [time.sleep(0.01) or beats.append(1) for _ in range(1000)])
 index.search("pipeline", limit=4)
 print(len(beats) > 20)
 """
-        build()
-        done = subprocess.run(
-            [sys.executable, "-c", code % str(data_dir)], capture_output=True, text=True, timeout=30
-        )
 
-        assert done.stdout == "True\n", done.stderr
+        assert under_gevent(code) == "True"
 
 
 class TestBuilding:
