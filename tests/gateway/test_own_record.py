@@ -1,5 +1,7 @@
 """Promises of gateway/own_record.py: open before anything is done, closed whatever happens."""
 
+import time
+
 import pytest
 from django.db import OperationalError
 
@@ -84,6 +86,21 @@ class TestOwnRecord:
 
         with pytest.raises(AuditUnavailable), own:
             pytest.fail("something was done")
+
+    def test_is_closed_where_it_was_opened_too_late(self, own, monkeypatch, settings):
+        def late(self, rows):
+            time.sleep(0.3)
+            return opened(self, rows)
+
+        opened = store.SqliteStore.open
+        monkeypatch.setattr(store.SqliteStore, "open", late)
+        settings.GATEWAY_AUDIT_TIMEOUT_S = 0.1
+
+        with pytest.raises(AuditUnavailable), own:
+            pytest.fail("something was done")
+
+        row = closed_record()
+        assert (row.state, row.error_code) == (State.FAILED, "audit_unavailable")
 
     def test_gives_nothing_whose_outcome_cannot_be_recorded(self, own, monkeypatch):
         with own:

@@ -176,6 +176,14 @@ class TestBuilding:
         assert index.search("pipeline", limit=4) == []
         assert index.about().version == "19.0"
 
+    def test_changes_nothing_under_a_search_that_has_begun(self, indexed):
+        with index.path().open("rb") as begun:
+            before = begun.read()
+            build_of({"new.md": "zebra"})
+            begun.seek(0)
+
+            assert begun.read() == before
+
     def test_is_seen_by_a_process_that_searched_before(self, data_dir):
         code = (
             "import django; django.setup()\n"
