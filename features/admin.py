@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoRoleAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -12,14 +14,23 @@ from django.contrib.auth.models import User
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from features import catalog, policy, snapshot
-from features.models import ApiKey, FeatureRule, Group, Membership
+from features.models import ApiKey, FeatureRule, Group, Membership, VendorRoute
 from features.policy import Decision
+
+logger = logging.getLogger(__name__)
+
+VENDOR_WARNING = (
+    "Warning: while this is on, prompts with your source code leave your network. A call for a "
+    "feature that is on, that no rule gives a model and that names none itself, goes to the vendor "
+    "as GitLab sent it, with GitLab's token. Every one of them is on record."
+)
 
 
 class FeatureRuleInline(TabularInline):  # type: ignore[misc]  # Unfold has no types
@@ -125,6 +136,40 @@ class MembershipAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     show_full_result_count = False
 
 
+@admin.register(VendorRoute)
+class VendorRouteAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    """One switch. The page's history says who turned it, and when; the row says how it stands."""
+
+    list_display = ("__str__", "leads_to", "updated_at")
+    readonly_fields = ("leads_to", "updated_at")
+    fieldsets = (
+        (None, {"description": VENDOR_WARNING, "fields": ("is_on", "leads_to", "updated_at")}),
+    )
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Lead to the switch that is there already."""
+        route = VendorRoute.objects.first()
+        if route is not None:
+            return redirect("admin:features_vendorroute_change", route.pk)
+        response: HttpResponse = super().add_view(request, form_url, extra_context)
+        return response
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Refuse: off is off, and stays in the history."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: VendorRoute, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        facts = {"is_on": obj.is_on, "user": request.user.get_username()}
+        logger.warning("vendor_route.switched", extra=facts)
+
+    @admin.display(description="Leads to")
+    def leads_to(self, route: VendorRoute) -> str:
+        return settings.GATEWAY_VENDOR_ROUTE_URL or "nowhere: GATEWAY_VENDOR_ROUTE_URL is not set"
+
+
 def _count(model: type[FeatureRule] | type[Membership]) -> Coalesce:
     """Return how many rows of a table a group has; joins would multiply two counts."""
     rows = model.objects.filter(group=OuterRef("pk")).order_by().values("group")
@@ -136,7 +181,8 @@ def _verdict(decision: Decision, config: snapshot.Snapshot) -> str:
     if not decision.is_allowed:
         return f"off ({decision.reason})"
     if decision.model_id is None:
-        return f"on ({decision.reason}), on the model that GitLab names"
+        last = ", else by the vendor route" if decision.is_open_to_vendor else ""
+        return f"on ({decision.reason}), on the model that GitLab names{last}"
     name = config.models[decision.model_id].name
     return f"on ({decision.reason}), model '{name}' ({decision.model_source})"
 

@@ -12,6 +12,10 @@ FeatureError
 from __future__ import annotations
 
 
+class GoesToVendor(Exception):
+    """No model of the house serves a call, and the vendor route is open: no error."""
+
+
 class FeatureError(Exception):
     """A call is not served."""
 

@@ -137,6 +137,33 @@ class FeatureRule(Configuration):
         return f"{group}: {self.get_feature_display()} {self.get_state_display().lower()}"
 
 
+class VendorRoute(Configuration):
+    """The switch of the vendor route: one row at most, and no row is off."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
+    is_on = models.BooleanField("on", default=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "vendor route"
+        constraints = (
+            models.CheckConstraint(condition=models.Q(id=1), name="one_vendor_route_at_most"),
+        )
+
+    def __str__(self) -> str:
+        return f"Vendor route: {'on' if self.is_on else 'off'}"
+
+    def clean(self) -> None:
+        """Refuse to open a route that leads nowhere."""
+        if self.is_on and not settings.GATEWAY_VENDOR_ROUTE_URL:
+            raise ValidationError(
+                {
+                    "is_on": "GATEWAY_VENDOR_ROUTE_URL is not set. Ask whoever deploys Enclave to"
+                    " set it, and to list its host in GATEWAY_EGRESS_ALLOW."
+                }
+            )
+
+
 class ApiKey(Configuration):
     """A key of a client that is not GitLab, bound to a group (or to the instance).
 

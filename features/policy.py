@@ -11,6 +11,8 @@ the request path and the administrator's question "why?" alike, so the explanati
 - A group denies if a rule of a group, or a locked rule of the instance, switched it off. The
   instance's own unlocked off is a default, not a denial.
 - Of several groups, one must allow and none may deny.
+- What is allowed and has no model, because no rule assigns one and the call names none, goes to the
+  vendor if that route is open.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from features.catalog import get_feature
-from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned
+from features.errors import FeatureDisabled, GoesToVendor, NoActiveModel, NoModelAssigned
 from features.models import State
 from features.snapshot import ModelEntry, Rule, Snapshot
 from models_registry.adoption import Address
@@ -26,6 +28,7 @@ from models_registry.models import State as ModelState
 from models_registry.providers.types import ModelConfig
 
 INSTANCE = "instance"
+VENDOR_ROUTE = "vendor route"
 NOTHING = "nothing configured: off"
 
 
@@ -47,7 +50,8 @@ class Decision:
     """Whether a feature is allowed, by which rule, for which group, on which model.
 
     `group_id` and `group_path` name the group that allowed (None and "" without groups);
-    `model_source` the level whose rule names the model ("" without a model).
+    `model_source` the level whose rule names the model ("" without a model). `is_open_to_vendor`:
+    without a model of its own, a call that names none goes to the vendor.
     """
 
     is_allowed: bool
@@ -58,6 +62,7 @@ class Decision:
     model_id: int | None = None
     model_source: str = ""
     is_group_assignment: bool = False
+    is_open_to_vendor: bool = False
 
 
 # Policy
@@ -111,6 +116,10 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
     best = min(
         allowing, key=lambda walk: (not walk.is_group_model, -walk.depth, walk.group_id or 0)
     )
+    is_open_to_vendor = best.model_id is None and snapshot.has_vendor_route
+    if is_open_to_vendor:
+        last = "calls that name no model leave for the vendor"
+        ladder += (Step(group_id=best.group_id, level=VENDOR_ROUTE, rule="on", effect=last),)
     return Decision(
         is_allowed=True,
         reason=best.reason,
@@ -120,6 +129,7 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
         model_id=best.model_id,
         model_source=best.model_source,
         is_group_assignment=best.is_group_model,
+        is_open_to_vendor=is_open_to_vendor,
     )
 
 
@@ -255,13 +265,17 @@ def choose_model(
 
     Raises:
         NoActiveModel: the assigned model is disabled or broken.
+        GoesToVendor: there is none of the three, and the vendor route is open.
         NoModelAssigned: there is none of the three.
     """
     if named is not None and not decision.is_group_assignment:
         return named
+    if decision.is_open_to_vendor:
+        raise GoesToVendor
     if decision.model_id is None:
         raise NoModelAssigned(
-            "The feature is on, but no rule assigns a model to it and the call names none."
+            "The feature is on, but no rule assigns a model to it, the call names none, and the"
+            " vendor route (GATEWAY_VENDOR_ROUTE_URL, and its switch in the admin) is off."
         )
     return _usable(snapshot.models[decision.model_id])
 

@@ -23,7 +23,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from features.models import ApiKey, FeatureRule, Group, Membership
+from features.models import ApiKey, FeatureRule, Group, Membership, VendorRoute
 from models_registry.adoption import PREFERENCE, Address
 from models_registry.configuration import ConfigVersion
 from models_registry.errors import ModelMisconfigured
@@ -81,7 +81,7 @@ class KeyEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """The configuration at one version.
+    """The configuration at one version. `has_vendor_route`: it is set, and switched on.
 
     Shape: `named` finds a model by what GitLab says of it; `rules` are found by (group id or None
     for the instance, feature slug), `members` by the GitLab user's numeric or global id, `api_keys`
@@ -96,6 +96,7 @@ class Snapshot:
     members: Mapping[str, tuple[int, ...]]
     rules: Mapping[tuple[int | None, str], Rule]
     api_keys: Mapping[str, KeyEntry]
+    has_vendor_route: bool = False
 
 
 # Loading
@@ -122,6 +123,7 @@ def load() -> Snapshot:
             members=MappingProxyType(_members()),
             rules=MappingProxyType(_rules()),
             api_keys=MappingProxyType(_api_keys()),
+            has_vendor_route=_has_vendor_route(),
         )
 
 
@@ -224,6 +226,11 @@ def _api_keys() -> dict[str, KeyEntry]:
         )
         for row in ApiKey.objects.all()
     }
+
+
+def _has_vendor_route() -> bool:
+    is_set = bool(settings.GATEWAY_VENDOR_ROUTE_URL)
+    return is_set and VendorRoute.objects.filter(is_on=True).exists()
 
 
 def _gently(rows: Iterator[Row] | list[Row]) -> Iterator[Row]:

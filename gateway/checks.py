@@ -8,6 +8,9 @@
     gateway.E006  DEBUG is on or any host is allowed (deploy)
     gateway.W001  GATEWAY_GITLAB_URL is not set, so no GitLab can call (deploy)
     gateway.W002  GATEWAY_SIGNING_KEY_FILE is not set, so editors cannot call directly (deploy)
+    gateway.W013  there is no index of GitLab's documentation, so searches find nothing (deploy)
+    gateway.E014  GATEWAY_VENDOR_ROUTE_URL cannot be used
+    gateway.W014  GATEWAY_VENDOR_ROUTE_URL is not https, so tokens travel in the clear (deploy)
 
 Ids are never used twice; retired ones stay listed here.
 """
@@ -19,9 +22,10 @@ from typing import Any
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from features.catalog import PROMPTS
+from gateway.documentation import index
 from models_registry import egress
 from models_registry.families import FAMILIES
 from prompts import library
@@ -105,6 +109,18 @@ def choices_are_known(**_: Any) -> list[CheckMessage]:
     return found
 
 
+@register
+def vendor_route_is_usable(**_: Any) -> list[CheckMessage]:
+    """Check where calls would leave to, if there is such a place."""
+    if not settings.GATEWAY_VENDOR_ROUTE_URL:
+        return []
+    try:
+        egress.validate_endpoint(settings.GATEWAY_VENDOR_ROUTE_URL)
+    except ValidationError as exc:
+        return [Error(f"GATEWAY_VENDOR_ROUTE_URL: {exc.message}", id="gateway.E014")]
+    return []
+
+
 @register(deploy=True)
 def production_is_safe(**_: Any) -> list[CheckMessage]:
     """Check what a development machine may leave open."""
@@ -117,4 +133,20 @@ def production_is_safe(**_: Any) -> list[CheckMessage]:
         found.append(Warning("GATEWAY_GITLAB_URL is not set.", id="gateway.W001"))
     if not settings.GATEWAY_SIGNING_KEY_FILE:
         found.append(Warning("GATEWAY_SIGNING_KEY_FILE is not set.", id="gateway.W002"))
+    if settings.GATEWAY_VENDOR_ROUTE_URL.startswith("http:"):
+        found.append(Warning("GATEWAY_VENDOR_ROUTE_URL is not https.", id="gateway.W014"))
     return found
+
+
+@register(deploy=True)
+def documentation_is_indexed(**_: Any) -> list[CheckMessage]:
+    """Check that Duo Chat finds something when it searches GitLab's documentation."""
+    if index.path().exists():
+        return []
+    return [
+        Warning(
+            "There is no index of GitLab's documentation.",
+            hint="manage.py index_docs FOLDER, with a checkout of the GitLab that you run.",
+            id="gateway.W013",
+        )
+    ]

@@ -4,6 +4,7 @@ secrets.env       SECRET_KEY and the field-encryption key, read by the developme
 signing_key.pem   signs the tokens that editors get for direct connections
 first-run.env     login and API key of the first start
 enclave.sqlite3   the database, unless DATABASE_URL names another
+docs.sqlite3      the index of GitLab's documentation, if `index_docs` built one
 serve.lock        held while `serve` runs
 redis.sock        where `serve` started a Redis of its own
 """

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from features import catalog, policy, snapshot
-from features.errors import FeatureError
+from features.errors import FeatureError, GoesToVendor
 from features.policy import Decision
 from features.snapshot import Snapshot
-from gateway import dispatch
+from gateway import dispatch, vendor
 from gateway.audit import records
 from gateway.calls import Answer, Call, Stream
 from gateway.named_models import resolve_named, tested_model
@@ -97,12 +97,16 @@ def choose_model(call: Call, config: Snapshot, decision: Decision) -> ModelConfi
 
     Raises:
         FeatureError, ModelError: nothing can serve it, or the named model is not let in.
+        Diverted: the vendor serves it.
     """
     if call.is_connection_test:
         return tested_model(call)
     # A group's own model goes first: what the call names is then not even looked up.
     named = None if decision.is_group_assignment else resolve_named(call, config)
-    return policy.choose_model(config, decision, named=named)
+    try:
+        return policy.choose_model(config, decision, named=named)
+    except GoesToVendor:
+        raise vendor.divert(call, decision, config) from None
 
 
 def require_fit(call: Call, model: ModelConfig) -> None:

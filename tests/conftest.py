@@ -18,6 +18,7 @@ from tests.rig.backend import ScriptedBackend
 from tests.rig.gitlab import FakeGitLab
 from tests.rig.llama import LlamaServer
 from tests.rig.services import Missing, PostgresServer, RedisServer, find_chromium
+from tests.rig.vendor import ScriptedVendor
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -99,6 +100,14 @@ def gitlab() -> Iterator[FakeGitLab]:
 def backend() -> Iterator[ScriptedBackend]:
     """A scripted model server of this test's own."""
     server = ScriptedBackend()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def vendor() -> Iterator[ScriptedVendor]:
+    """A scripted gateway of the vendor's, of this test's own."""
+    server = ScriptedVendor()
     yield server
     server.close()
 

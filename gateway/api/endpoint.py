@@ -20,10 +20,11 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from gateway.api import departure, errors
+from gateway.api import departure, errors, vendor_route
 from gateway.api.authentication import authenticate
 from gateway.api.responses import json_response
 from gateway.calls import Caller
+from gateway.vendor import Diverted
 
 CORRELATION_ID_MAX = 255
 
@@ -55,12 +56,18 @@ class Endpoint(APIView):
         return JSONRenderer(), "application/json"
 
     def handle_exception(self, exc: Exception) -> Any:
-        """Turn an error into the answer that the table gives it."""
+        """Turn an error into the answer that the table gives it, a diversion into the vendor's."""
+        request = self.request._request
+        if isinstance(exc, Diverted):
+            try:
+                return vendor_route.answer(exc, request)
+            except Exception as failure:
+                exc = failure
         if isinstance(exc, MethodNotAllowed):
             response = json_response({"detail": "Method Not Allowed"}, status=405)
             response.headers["Allow"] = ", ".join(self._methods())
             return response
-        return errors.respond(exc, self.request._request, is_prompt=self.is_prompt)
+        return errors.respond(exc, request, is_prompt=self.is_prompt)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the response as it is; DRF would add Vary and Allow."""

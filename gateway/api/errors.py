@@ -61,6 +61,8 @@ STATUS = {
     "worker_lost": 503,
     "process_lost": 503,
     "client_left": 503,
+    "documentation_unavailable": 503,
+    "vendor_failed": 503,
     "internal_error": 503,
     "stream_broken": 503,
 }

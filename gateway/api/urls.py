@@ -9,6 +9,7 @@ from gateway.api.v1.code_embeddings import CodeEmbeddings
 from gateway.api.v1.model_definitions import ModelDefinitions
 from gateway.api.v1.prompts import Prompts
 from gateway.api.v1.proxy_vertex_ai import ProxyVertexAI
+from gateway.api.v1.search_gitlab_docs import SearchGitLabDocs
 from gateway.api.v1.user_access_token import UserAccessToken
 from gateway.api.v1.x_ray_libraries import XRayLibraries
 from gateway.api.v2.chat_agent import ChatAgent
@@ -28,6 +29,7 @@ urlpatterns = [
     re_path(r"^v2/prompts/(?P<prompt_id>.+?)/?$", PromptsV2.as_view()),
     path("v2/chat/agent", ChatAgent.as_view()),
     re_path(r"^v1/chat/(?P<unit>[^/]+)$", Chat.as_view()),
+    path("v1/search/gitlab-docs", SearchGitLabDocs.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
     re_path(r"^v1/embeddings/code_embeddings(?:/index|/search)?$", CodeEmbeddings.as_view()),
     re_path(r"^v1/proxy/vertex-ai/(?P<path>.+)$", ProxyVertexAI.as_view()),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 DRAIN_PIECE_BYTES = 64 * 1024
 DRAIN_MAX_BYTES = 32 * 1024 * 1024
+BODY = "enclave.body"
 VERBOSE_HEADER = "HTTP_X_GITLAB_ENABLED_INSTANCE_VERBOSE_AI_LOGS"
 
 
@@ -86,6 +87,13 @@ def _bytes(request: HttpRequest) -> bytes:
     if len(body) > limit:
         _drain(stream)
         raise InvalidBody([_error("too_long", f"The body is larger than {limit} bytes")])
+    request.META[BODY] = body
+    return body
+
+
+def body_of(request: HttpRequest) -> bytes:
+    """Return the body that `read` read, byte for byte."""
+    body: bytes = request.META[BODY]
     return body
 
 

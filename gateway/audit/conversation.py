@@ -41,7 +41,7 @@ class Conversation:
 
 def conversation(request: Body | None, answer: Body | None, *, state: State) -> Conversation:
     """Return what the frame shows of a record in this state."""
-    is_embedding = request is not None and "texts" in request["prompt"]
+    is_embedding = request is not None and "texts" in request.get("prompt", {})
     answer_part = _vectors(answer) if is_embedding and answer else _answer(answer, state)
     return Conversation(
         parts=(*_prompt(request), answer_part),
@@ -50,7 +50,7 @@ def conversation(request: Body | None, answer: Body | None, *, state: State) -> 
 
 
 def _prompt(request: Body | None) -> Iterator[Part]:
-    if request is None:
+    if request is None or "prompt" not in request:
         yield Part(title="Prompt", text=SafeString(), note="Nothing was sent to a model.")
         return
     prompt = request["prompt"]

@@ -121,8 +121,9 @@ class ContentKind(models.IntegerChoices):
 class InferenceContent(models.Model):
     """One half of the request/answer pair, as JSON text.
 
-    Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, and where the window was
-    too small `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
+    Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, without a prompt where no
+    model was asked, and where the window was too small
+    `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
     `{"text": "...", "finish_reason": "..."}`. Where texts were embedded, the prompt is
     `Texts.as_dict()` and the answer's text `Embedding.as_text()`. Text, not jsonb: PostgreSQL's
     jsonb refuses NUL.

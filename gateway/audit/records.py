@@ -21,6 +21,7 @@ from gateway.errors import AuditUnavailable
 from gateway.ids import new_id
 
 if TYPE_CHECKING:
+    from features.policy import Decision
     from features.snapshot import Snapshot
     from gateway.calls import Call
     from gateway.pipeline import Prepared
@@ -75,6 +76,23 @@ def _calling(call: Call) -> str:
         return ""
     # In ASCII, escaped: it is a caller's word, and PostgreSQL takes no NUL.
     return f"; GitLab calls the model's family {named.unknown_family[:60]!a}, served as General"
+
+
+def opening_alone(
+    call: Call, decision: Decision, config: Snapshot, content: Mapping[str, Any]
+) -> Row:
+    """Return the row that opens the record of a call that this process serves without a worker."""
+    now = timezone.now()
+    return {
+        **_about(call, now=now, config_version=config.version),
+        "state": State.RUNNING.value,
+        "claimed_at": now,
+        "worker_process": process.parts().id,
+        "group_id": decision.group_id,
+        "group_path": decision.group_path,
+        "policy": decision.reason[:255],
+        "request": orjson.dumps(content).decode(),
+    }
 
 
 def refuse(call: Call, refusal: Exception, config: Snapshot, groups: tuple[int, ...]) -> None:

@@ -39,6 +39,7 @@ ENV: dict[str, tuple[type, object]] = {
     "GATEWAY_EGRESS_ALLOW": (list, ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
     "GATEWAY_CA_BUNDLE": (str, ""),
     "GATEWAY_UNREGISTERED_MODELS": (str, "adopt"),
+    "GATEWAY_VENDOR_ROUTE_URL": (str, ""),
     # Limits
     "GATEWAY_BODY_MAX_BYTES": (int, 2 * 1024 * 1024),
     "GATEWAY_ANSWER_MAX_BYTES": (int, 10 * 1024 * 1024),
@@ -240,6 +241,7 @@ GATEWAY_REGION = str(read("GATEWAY_REGION"))
 GATEWAY_EGRESS_ALLOW: list[str] = env("GATEWAY_EGRESS_ALLOW")
 GATEWAY_CA_BUNDLE = str(read("GATEWAY_CA_BUNDLE"))
 GATEWAY_UNREGISTERED_MODELS: str = env("GATEWAY_UNREGISTERED_MODELS")
+GATEWAY_VENDOR_ROUTE_URL: str = env("GATEWAY_VENDOR_ROUTE_URL")
 GATEWAY_BODY_MAX_BYTES: int = env("GATEWAY_BODY_MAX_BYTES")
 GATEWAY_ANSWER_MAX_BYTES: int = env("GATEWAY_ANSWER_MAX_BYTES")
 GATEWAY_BATCH_MAX_TEXTS: int = env("GATEWAY_BATCH_MAX_TEXTS")
@@ -300,6 +302,7 @@ UNFOLD = {
                     _page("Members", "group", "features", "membership"),
                     _page("Feature rules", "rule", "features", "featurerule"),
                     _page("API keys", "key", "features", "apikey"),
+                    _page("Vendor route", "logout", "features", "vendorroute"),
                 ],
             },
             {

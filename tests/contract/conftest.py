@@ -7,6 +7,7 @@ import pytest
 from features import catalog
 from tests.conftest import need
 from tests.contract.replay import Replay
+from tests.gateway.documentation.conftest import CORPUS
 from tests.rig.backend import ScriptedBackend
 from tests.rig.gateway import Gateway
 from tests.rig.gitlab import FakeGitLab
@@ -15,7 +16,7 @@ from tests.rig.services import RedisServer
 
 @pytest.fixture(scope="session")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
-    """Enclave with every feature on, and models for the calls that name none by address."""
+    """Enclave with every feature on, models for calls that name none, and some documentation."""
     gitlab, backend, redis_server = FakeGitLab(), ScriptedBackend(), need(RedisServer)
     gateway = Gateway(tmp_path_factory.mktemp("contract"), gitlab=gitlab, redis_server=redis_server)
     house = gateway.add_model(
@@ -26,6 +27,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
         name="House vectors", family="embedding", endpoint=backend.endpoint, identifier="vectors"
     )
     gateway.switch_on(catalog.EMBEDDINGS, model=embedding)
+    gateway.manage("index_docs", str(CORPUS))
     yield Replay(gateway, gitlab, backend)
     gateway.discard()
     for part in (redis_server, backend, gitlab):

@@ -181,7 +181,7 @@ def _answer(
         answer.pop(key, None)
     if "json" in ours or "code" in ours:
         answer["headers"] = {"content-type": JSON}
-        answer["text"] = masked(compact(ours.get("json")))
+        answer["text"] = masked(compact(spelled_out(ours.get("json"), **places)))
         answer["end"] = "clean"
     answer["headers"] = {**answer["headers"], **ours.get("headers", {})}
     answer |= {key: ours[key] for key in ("status", "text", "end") if key in ours}
@@ -234,6 +234,7 @@ class Replay:
         return {
             "BACKEND": self.backend.url,
             "BACKEND_TLS": self.backend.url.replace("http:", "https:"),
+            "GITLAB": self.gitlab.url,
         }
 
     def issued_token(self) -> str:

@@ -5,6 +5,7 @@ about the answer that its code relies on: the status, a body, the keys it reads.
 """
 
 import json
+import re
 
 import pytest
 
@@ -113,6 +114,15 @@ class TestFixtures:
             assert answer[part]
             assert all(key in item for item in answer[part])
 
+    def test_searches_the_documentation(self, replay):
+        reply = replay.send_fixture(FIXTURES["114_search_gitlab_docs"])
+
+        first = json.loads(reply.text)["response"]["results"][0]
+        assert (reply.status, reply.end) == (200, "clean")
+        assert first.keys() == {"id", "content", "metadata"}
+        assert re.fullmatch("[0-9a-z]+", first["id"])
+        assert {"filename", "title", "source_url"} <= first["metadata"].keys()
+
     @pytest.mark.parametrize("name", REFUSED)
     def test_refuses_with_the_status_that_gitlab_reads(self, replay, name):
         wanted = FIXTURES[name]["expect"]
@@ -148,5 +158,5 @@ class TestFixtures:
         assert set(asked) <= set(allowed)
 
     def test_are_the_ones_this_release_serves(self):
-        assert len(FIXTURES) == 84
-        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 84
+        assert len(FIXTURES) == 85
+        assert len(SERVED) + len(REFUSED) + len(DIFFERENT) + 1 == 85

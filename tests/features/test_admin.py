@@ -4,11 +4,13 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 from django.utils import timezone
 
-from features.models import ApiKey, FeatureRule, Group, digest_key
+from features.models import ApiKey, FeatureRule, Group, VendorRoute, digest_key
+from gateway.management.commands.create_roles import create_roles
 from tests.factories import (
     FEATURE,
     make_api_key,
@@ -177,6 +179,77 @@ class TestApiKeyPages:
 
         assert not ApiKey.objects.exists()
         assert not KEY_TEXT.search(answer.text)
+
+
+class TestVendorRoutePages:
+    @pytest.fixture(autouse=True)
+    def _url(self, settings):
+        settings.GATEWAY_VENDOR_ROUTE_URL = "https://cloud.gitlab.com/ai"
+
+    def test_warn_of_what_leaves_and_say_where_to(self, admin):
+        page = admin.get(url("vendorroute", "add")).text
+
+        assert "prompts with your source code leave your network" in page
+        assert "https://cloud.gitlab.com/ai" in page
+
+    def test_switch_it_and_say_who_did_and_when(self, admin, caplog):
+        admin.post(url("vendorroute", "add"), {"is_on": "on"})
+        admin.post(url("vendorroute", "change", 1), {})
+
+        assert not VendorRoute.objects.get().is_on
+        off, on = LogEntry.objects.all()
+        assert (on.object_repr, off.object_repr) == ("Vendor route: on", "Vendor route: off")
+        assert on.user.username.startswith("admin-")
+        assert on.action_time <= off.action_time
+        assert [(line.is_on, line.user) for line in caplog.records] == [
+            (True, on.user.username),
+            (False, on.user.username),
+        ]
+
+    def test_refuse_to_open_a_route_that_leads_nowhere(self, admin, settings):
+        settings.GATEWAY_VENDOR_ROUTE_URL = ""
+
+        answer = admin.post(url("vendorroute", "add"), {"is_on": "on"})
+
+        assert "GATEWAY_VENDOR_ROUTE_URL is not set. Ask whoever" in answer.text
+        assert not VendorRoute.objects.exists()
+
+    def test_have_one_switch_which_nobody_deletes(self, admin):
+        VendorRoute.objects.create(is_on=True)
+
+        again = admin.post(url("vendorroute", "add"), {})
+
+        assert (again.status_code, again.url) == (302, url("vendorroute", "change", 1))
+        assert VendorRoute.objects.get().is_on
+        assert admin.post(url("vendorroute", "delete", 1), {"post": "yes"}).status_code == 403
+        assert "Vendor route: on" in admin.get(url("vendorroute", "changelist")).text
+
+    def test_are_not_for_model_administrators(self, client, db):
+        user = User.objects.create_user("ada", is_staff=True)
+        user.groups.set(create_roles())
+        client.force_login(user)
+
+        assert client.get(url("vendorroute", "changelist")).status_code == 403
+        assert client.post(url("vendorroute", "add"), {"is_on": "on"}).status_code == 403
+
+    def test_are_for_whoever_has_the_permission(self, client, db):
+        user = User.objects.create_user("ada", is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename="add_vendorroute"))
+        client.force_login(user)
+
+        client.post(url("vendorroute", "add"), {"is_on": "on"})
+
+        assert VendorRoute.objects.get().is_on
+
+    def test_are_told_of_where_a_feature_has_no_model(self, admin):
+        VendorRoute.objects.create(is_on=True)
+        group = make_group("payments")
+        make_rule(group)
+
+        page = admin.get(url("group", "change", group.pk)).text
+
+        assert "on the model that GitLab names, else by the vendor route" in page
+        assert "vendor route: on → calls that name no model leave for the vendor" in page
 
 
 def fill_groups(rows):

@@ -1,6 +1,7 @@
 """Tests for features/policy.py."""
 
 import timeit
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,13 @@ from hypothesis import strategies as st
 
 from features import policy
 from features import snapshot as current
-from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned, UnknownFeature
+from features.errors import (
+    FeatureDisabled,
+    GoesToVendor,
+    NoActiveModel,
+    NoModelAssigned,
+    UnknownFeature,
+)
 from features.policy import Step
 from features.snapshot import GroupEntry, ModelEntry, Rule, Snapshot
 from models_registry.adoption import Address
@@ -476,6 +483,59 @@ class TestChooseModel:
     def test_refuses_a_model_that_cannot_serve(self, model, reason):
         with pytest.raises(NoActiveModel, match=reason):
             self.choose({None: rule("on", model=model)})
+
+
+class TestVendorRoute:
+    def decide(self, rules, *group_ids, is_open=True):
+        config = replace(snapshot(rules), has_vendor_route=is_open)
+        return config, policy.explain(config, feature=FEATURE, group_ids=group_ids)
+
+    def test_takes_what_has_no_model(self):
+        config, decision = self.decide({None: rule("on")}, 1)
+
+        with pytest.raises(GoesToVendor):
+            policy.choose_model(config, decision, named=None)
+
+    def test_is_the_last_rung_of_the_ladder(self):
+        _, decision = self.decide({None: rule("on")}, 1)
+
+        assert decision.ladder[-1] == Step(
+            group_id=1,
+            level="vendor route",
+            rule="on",
+            effect="calls that name no model leave for the vendor",
+        )
+        assert decision.reason == "instance: on"
+
+    @pytest.mark.parametrize(
+        ("rules", "is_open"),
+        [
+            ({None: rule("on")}, False),
+            ({None: rule("on", model=1)}, True),
+            ({None: rule("on"), 1: rule(model=1)}, True),
+            ({None: rule("on", model=3)}, True),
+            ({None: rule("off")}, True),
+            ({None: rule("on"), 1: rule("off")}, True),
+        ],
+    )
+    def test_is_no_rung_where_it_takes_nothing(self, rules, is_open):
+        _, decision = self.decide(rules, 1, is_open=is_open)
+
+        assert not decision.is_open_to_vendor
+        assert "vendor route" not in {step.level for step in decision.ladder}
+
+    def test_leaves_a_named_model_in_charge(self):
+        config, decision = self.decide({None: rule("on")})
+
+        chosen = policy.choose_model(config, decision, named=MODELS[5].config)
+
+        assert chosen == MODELS[5].config
+
+    def test_is_named_where_it_is_closed(self):
+        config, decision = self.decide({None: rule("on")}, is_open=False)
+
+        with pytest.raises(NoModelAssigned, match=r"GATEWAY_VENDOR_ROUTE_URL.* is off"):
+            policy.choose_model(config, decision, named=None)
 
 
 @pytest.mark.django_db

@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from django.db import DatabaseError, OperationalError, connection, connections
 
 from features import policy, snapshot
-from features.models import ApiKey, Group, Membership
+from features.models import ApiKey, Group, Membership, VendorRoute
 from models_registry.adoption import Address
 from models_registry.configuration import ConfigVersion
 from models_registry.models import SelfHostedModel, State
@@ -140,6 +140,22 @@ class TestLoad:
 
         with django_assert_num_queries(6):
             snapshot.load()
+
+    @pytest.mark.parametrize(
+        ("url", "is_on", "is_open"),
+        [
+            ("https://cloud.gitlab.com/ai", True, True),
+            ("https://cloud.gitlab.com/ai", False, False),
+            ("https://cloud.gitlab.com/ai", None, False),
+            ("", True, False),
+        ],
+    )
+    def test_opens_the_vendor_route_where_it_is_set_and_on(self, settings, url, is_on, is_open):
+        settings.GATEWAY_VENDOR_ROUTE_URL = url
+        if is_on is not None:
+            VendorRoute.objects.create(is_on=is_on)
+
+        assert snapshot.load().has_vendor_route is is_open
 
     def test_cannot_be_changed(self):
         config = snapshot.load()

@@ -29,6 +29,7 @@ class TestDocumentation:
             checks.limits_are_positive,
             checks.secrets_are_usable,
             checks.choices_are_known,
+            checks.vendor_route_is_usable,
         )
 
         assert not [message for check in every for message in check()]
@@ -128,9 +129,44 @@ class TestProductionIsSafe:
             ("ALLOWED_HOSTS", ["a", "*"], "gateway.E006"),
             ("GATEWAY_GITLAB_URL", "", "gateway.W001"),
             ("GATEWAY_SIGNING_KEY_FILE", "", "gateway.W002"),
+            ("GATEWAY_VENDOR_ROUTE_URL", "http://10.1.2.3:5052", "gateway.W014"),
         ],
     )
     def test_names_what_a_development_machine_may_leave_open(self, settings, name, value, check_id):
         setattr(settings, name, value)
 
         assert ids(checks.production_is_safe()) == {check_id}
+
+
+class TestVendorRouteIsUsable:
+    @pytest.mark.parametrize("url", ["", "https://cloud.gitlab.com/ai", "http://10.1.2.3:5052"])
+    def test_is_content_with_an_address_or_none(self, settings, url):
+        settings.GATEWAY_VENDOR_ROUTE_URL = url
+
+        assert checks.vendor_route_is_usable() == []
+
+    @pytest.mark.parametrize(
+        "url", ["cloud.gitlab.com", "ftp://a/b", "https://u:p@a/", "http://169.254.169.254/"]
+    )
+    def test_names_an_address_that_cannot_be_used(self, settings, url):
+        settings.GATEWAY_VENDOR_ROUTE_URL = url
+
+        (found,) = checks.vendor_route_is_usable()
+
+        assert found.id == "gateway.E014"
+        assert found.msg.startswith("GATEWAY_VENDOR_ROUTE_URL: The endpoint")
+
+
+class TestDocumentationIsIndexed:
+    def test_says_how_to_build_an_index_where_there_is_none(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+
+        (found,) = checks.documentation_is_indexed()
+
+        assert (found.id, "manage.py index_docs" in found.hint) == ("gateway.W013", True)
+
+    def test_is_content_with_an_index(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+        (tmp_path / "docs.sqlite3").touch()
+
+        assert checks.documentation_is_indexed() == []

@@ -15,6 +15,7 @@ ROUTES = (
     "/v2/prompts/generate_commit_message",
     "/v2/chat/agent",
     "/v1/chat/agent",
+    "/v1/search/gitlab-docs",
     "/v1/code/user_access_token",
     "/monitoring/healthz",
 )

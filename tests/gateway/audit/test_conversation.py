@@ -49,6 +49,15 @@ class TestConversation:
             "[&quot;\\n\\n&quot;]",
         ]
 
+    def test_shows_what_was_asked_where_no_model_was(self):
+        found = {"text": "# Pipelines", "finish_reason": None}
+
+        shown = conversation({"inputs": {"query": "cancel"}}, found, state=State.ANSWERED)
+
+        assert shown.parts[0].note == "Nothing was sent to a model."
+        assert [(part.title, part.text) for part in shown.inputs] == [("query", "cancel")]
+        assert shown.parts[-1].text == "# Pipelines"
+
     def test_says_how_much_of_an_input_was_kept(self):
         body = chat() | {"cut": {"prefix": {"kept": 7, "of": 12_000}}}
 
