@@ -150,9 +150,8 @@ class VendorRouteAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """Lead to the switch that is there already."""
-        route = VendorRoute.objects.first()
-        if route is not None:
-            return redirect("admin:features_vendorroute_change", route.pk)
+        if self.has_add_permission(request) and VendorRoute.objects.exists():
+            return redirect("admin:features_vendorroute_change", 1)
         response: HttpResponse = super().add_view(request, form_url, extra_context)
         return response
 

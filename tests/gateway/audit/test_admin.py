@@ -20,7 +20,14 @@ from django.utils import timezone
 from features.models import ApiKey, FeatureRule, Group, Membership
 from gateway.audit.models import InferenceContent, InferenceRecord, Process
 from models_registry.models import SelfHostedModel
-from tests.factories import make_api_key, make_group, make_member, make_model, make_rule
+from tests.factories import (
+    make_api_key,
+    make_group,
+    make_member,
+    make_model,
+    make_rule,
+    open_vendor_route,
+)
 from tests.gateway.audit import hostile
 from tests.gateway.audit.conftest import ANSWER, QUESTION, make_record
 
@@ -389,6 +396,7 @@ class TestAuditorsReadRecordsAndNothingElse:
             "features/featurerule": make_rule(group, model=model),
             "features/membership": make_member(group, "user-7"),
             "features/apikey": key,
+            "features/vendorroute": open_vendor_route(),
             "auth/user": User.objects.create_user("other", password="secret"),
             "auth/group": roles["Auditors"],
             "audit/inferencerecord": make_record(),
