@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from models_registry.providers.types import Prompt, ToolCall
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
@@ -45,6 +47,8 @@ class NamedModel:
 class Call:
     """One question to a model: `prompt` is the slug of the prompt that puts it.
 
+    `conversation` is the caller's own messages, tools and parameters, where it brought them: then
+    there is no prompt of ours and no input.
     `has_left` tells whether the client closed its connection; asked at least once a second.
     `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
@@ -58,6 +62,7 @@ class Call:
     deadline_s: float
     correlation_id: str
     context: tuple[str, ...] = ()
+    conversation: Prompt | None = None
     heartbeat_s: float | None = None
     named_model: NamedModel | None = None
     is_connection_test: bool = False
@@ -75,14 +80,17 @@ class Answer:
     prompt_tokens: int | None
     completion_tokens: int | None
     context_tokens: int
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Usage:
-    """How many tokens were asked and answered, as reported or estimated."""
+class Ending:
+    """How a stream ended: tokens as reported or estimated, why, and the tools that are wanted."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
+    finish_reason: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,10 +99,10 @@ class Stream:
 
     `family` is the model's, `served_name` what its backend calls it. Iterating raises
     `StreamBroken` where the answer broke off; closing the iterator early means that the client
-    left. Its value, for `yield from`, is the usage.
+    left. Its value, for `yield from`, is how it ended.
     """
 
     record_id: UUID
     family: str
     served_name: str
-    pieces: Generator[str, None, Usage]
+    pieces: Generator[str, None, Ending]

@@ -37,7 +37,7 @@ from models_registry.errors import (
 )
 from models_registry.providers import get_provider
 from models_registry.providers.types import Completion, ModelConfig, Prompt
-from prompts.budget import estimate_tokens
+from prompts.budget import estimate_answer, estimate_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -188,18 +188,25 @@ class _Attempt:
             if delta.text:
                 self._note_first_token()
                 self._deliver(cleaner.feed(delta.text))
+            elif not self.next_number and delta.finish_reason is None:
+                # A tool call begins, which comes whole at the end: the request may begin to answer.
+                self._note_first_token()
+                self._push("")
         self._deliver(cleaner.flush())
         return Completion(
             text="".join(self.pieces),
             finish_reason=last.finish_reason if last else None,
             prompt_tokens=last.prompt_tokens if last else None,
             completion_tokens=last.completion_tokens if last else None,
+            tool_calls=last.tool_calls if last else (),
         )
 
     def _deliver(self, text: str) -> None:
-        if not text:
-            return
-        self.pieces.append(text)
+        if text:
+            self.pieces.append(text)
+            self._push(text)
+
+    def _push(self, text: str) -> None:
         chunk = Chunk(number=self.next_number, last=self.next_number, text=text)
         self.next_number += 1
         process.parts().replies.push(self.claim.web_process, self.claim.id, chunk)
@@ -214,18 +221,20 @@ class _Attempt:
 
     def _answered(self, completion: Completion, prompt: Prompt) -> Outcome:
         is_reported = completion.completion_tokens is not None
-        prompt_text = prompt.text or "".join(message.content for message in prompt.messages)
         return replace(
             self.ended(State.ANSWERED),
             answer=completion.text,
+            tool_calls=completion.tool_calls,
             finish_reason=completion.finish_reason,
             prompt_tokens=(
                 completion.prompt_tokens
                 if completion.prompt_tokens is not None
-                else estimate_tokens(prompt_text)
+                else estimate_prompt(prompt)
             ),
             completion_tokens=(
-                completion.completion_tokens if is_reported else estimate_tokens(completion.text)
+                completion.completion_tokens
+                if is_reported
+                else estimate_answer(completion.text, completion.tool_calls)
             ),
             are_tokens_estimated=not is_reported,
         )
@@ -283,6 +292,7 @@ def _end(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | Non
         number=number,
         state=str(outcome.state),
         text="" if claim.is_streamed else outcome.answer or "",
+        tool_calls=outcome.tool_calls,
         finish_reason=outcome.finish_reason,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,

@@ -18,7 +18,7 @@ from gateway.calls import Answer, Call, Stream
 from gateway.named_models import resolve_named, tested_model
 from models_registry.errors import ModelError
 from models_registry.providers.types import ModelConfig
-from prompts import library
+from prompts import conversations, library
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,7 @@ def answer(call: Call) -> Answer:
     Raises:
         FeatureError: policy or configuration says no; the refusal is on record.
         PromptError: the inputs do not fit the prompt.
+        ModelError: the caller's own conversation does not fit the model.
         GatewayError: no answer; `code` says why, as in the record.
     """
     return dispatch.answer(call, prepare(call))
@@ -59,7 +60,21 @@ def prepare(call: Call) -> Prepared:
     except (FeatureError, ModelError) as refusal:
         records.refuse(call, refusal, config, groups_of(call, config))
         raise
-    rendered = library.render(
+    return Prepared(
+        decision=decision,
+        model=model,
+        rendered=render(call, model),
+        config_version=config.version,
+    )
+
+
+def render(call: Call, model: ModelConfig) -> library.Rendered:
+    """Return what the model is asked: the caller's own conversation, or the prompt filled in."""
+    if call.conversation is not None:
+        return conversations.fit(
+            call.conversation, family=model.family, window_tokens=model.context_window
+        )
+    return library.render(
         feature=call.prompt,
         family=model.family,
         inputs=call.inputs,
@@ -67,9 +82,6 @@ def prepare(call: Call) -> Prepared:
         window_tokens=model.context_window,
         has_native_fim=model.has_native_fim,
         takes_prefill=model.takes_prefill,
-    )
-    return Prepared(
-        decision=decision, model=model, rendered=rendered, config_version=config.version
     )
 
 

@@ -123,7 +123,8 @@ class InferenceContent(models.Model):
 
     Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, and where the window was
     too small `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
-    `{"text": "...", "finish_reason": "..."}`. Text, not jsonb: PostgreSQL's jsonb refuses NUL.
+    `{"text": "...", "finish_reason": "..."}`, and where the model called tools `"tool_calls":
+    [ToolCall.as_dict(), ...]`. Text, not jsonb: PostgreSQL's jsonb refuses NUL.
     """
 
     pk = models.CompositePrimaryKey("record_id", "kind")
