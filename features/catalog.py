@@ -66,6 +66,8 @@ FEATURES = {
         Feature(slug="measure_comment_temperature", label="Comment Temperature"),
         Feature(slug="feature_discovery_search", label="Feature Discovery"),
         Feature(slug="duo_agent_platform", label="Agent Platform, HTTP Prompts"),
+        Feature(slug="model_provider_proxy", label="External Agents (Model Provider Proxy)"),
+        Feature(slug="description_composer", label="Merge Request Description Composer"),
         Feature(slug="embeddings_code", label="Code Embeddings"),
         Feature(slug="model_configuration", label="Test connection", needs_rule=False),
     )
@@ -255,6 +257,30 @@ PROMPTS = {
             unit_primitives=("duo_agent_platform",),
         ),
     )
+}
+
+
+# Unit primitives that may call a vendor's API with a conversation of their own, and the feature
+# whose rules hold; all but the first two are from the time when GitLab wrote its prompts itself.
+# Source: gateway-api.md 3.12, gitlab-client.md 1.3.
+PROXY_FEATURES = {
+    "ai_gateway_model_provider_proxy": "model_provider_proxy",
+    "description_composer": "description_composer",
+    "documentation_search": "duo_chat",
+    "duo_chat": "duo_chat",
+    "explain_code": "duo_chat_explain_code",
+    "explain_vulnerability": "duo_chat_explain_vulnerability",
+    "generate_commit_message": "generate_commit_message",
+    "generate_issue_description": "generate_description",
+    "glab_ask_git_command": "glab_ask_git_command",
+    "resolve_vulnerability": "resolve_vulnerability",
+    "review_merge_request": "review_merge_request",
+    "summarize_comments": "duo_chat_summarize_comments",
+    "summarize_new_merge_request": "summarize_new_merge_request",
+    "summarize_review": "summarize_review",
+}
+UNIT_PRIMITIVES = frozenset(PROXY_FEATURES) | {
+    name for prompt in PROMPTS.values() for name in prompt.unit_primitives
 }
 
 

@@ -89,6 +89,10 @@ class Unauthenticated(Exception):
         self.reason = reason or message
 
 
+class BadHeader(Exception):
+    """A header is missing, or says what it may not say here; answered 400."""
+
+
 class Forbidden(Exception):
     """The token does not allow this; answered 403."""
 
@@ -103,6 +107,8 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
         case Unauthenticated():
             logger.warning("auth.refused", extra={"reason": error.reason})
             return json_response({"error": str(error)}, status=401)
+        case BadHeader():
+            return json_response({"detail": str(error)}, status=400)
         case Forbidden():
             return json_response({"detail": str(error)}, status=403)
         case NotFound():

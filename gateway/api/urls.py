@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
+from gateway.api.v1 import proxy_anthropic, proxy_openai
 from gateway.api.v1.prompts import Prompts
 from gateway.api.v1.user_access_token import UserAccessToken
 from gateway.api.v2.code_completions import CodeCompletions
@@ -21,6 +22,12 @@ urlpatterns = [
     re_path(r"^v1/prompts/(?P<prompt_id>.+?)/?$", Prompts.as_view()),
     re_path(r"^v2/prompts/(?P<prompt_id>.+?)/?$", PromptsV2.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
+    path("v1/proxy/anthropic/v1/messages", proxy_anthropic.Messages.as_view()),
+    path("v1/proxy/anthropic/v1/messages/count_tokens", proxy_anthropic.CountTokens.as_view()),
+    re_path(r"^v1/proxy/anthropic/", proxy_anthropic.Unknown.as_view()),
+    path("v1/proxy/openai/v1/chat/completions", proxy_openai.ChatCompletions.as_view()),
+    path("v1/proxy/openai/v1/responses", proxy_openai.Responses.as_view()),
+    re_path(r"^v1/proxy/openai/", proxy_openai.Unknown.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),
