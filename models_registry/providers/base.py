@@ -168,9 +168,9 @@ class Provider(ABC):
                 continue
             if delta.tool_parts and calls.add(delta.tool_parts):
                 yield Delta()
-            before, last = last, _latest(delta, last)
+            last = _latest(delta, last)
             if delta.text:
-                yield Delta(text=delta.text) if last is not before or delta.tool_parts else delta
+                yield delta
         else:
             if last.finish_reason is None:
                 raise MalformedReply("The answer broke off before its end.")

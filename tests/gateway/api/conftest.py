@@ -258,6 +258,13 @@ def proxied(trusted, embedded, backend):
 
 
 @pytest.fixture
+def tiny(proxied, llama):
+    """A function that sends a conversation to a vendor's route, answered by a real llama.cpp."""
+    proxied.use(llama.model, endpoint=llama.endpoint, api_key=llama.api_key)
+    return proxied
+
+
+@pytest.fixture
 def suggest(trusted, code_is_on, metadata):
     """A function that sends components as GitLab does and returns the answer."""
 

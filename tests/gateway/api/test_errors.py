@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from features.errors import FeatureDisabled, FeatureError, NoModelAssigned
 from gateway.api import errors
-from gateway.api.errors import Forbidden, NotFound, Unauthenticated, respond
+from gateway.api.errors import BadHeader, Forbidden, NotFound, Unauthenticated, respond
 from gateway.api.wire import InvalidBody, UnreadableBody
 from gateway.errors import (
     AuditUnavailable,
@@ -88,6 +88,7 @@ class TestRespond:
         ("error", "status", "body"),
         [
             (Unauthenticated("Not you", reason="secret"), 401, {"error": "Not you"}),
+            (BadHeader("Not so"), 400, {"detail": "Not so"}),
             (Forbidden("Not this"), 403, {"detail": "Not this"}),
             (NotFound(), 404, {"detail": "Not Found"}),
             (UnreadableBody(), 400, {"detail": "There was an error parsing the body"}),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from features import snapshot
 from gateway.audit.models import InferenceRecord
-from tests.factories import make_model, make_rule
 from tests.gateway.api.conftest import post
 from tests.gateway.api.vendors import parsed
 from tests.rig.backend import TEXT
@@ -160,15 +158,6 @@ class TestCountTokens:
 
 class TestLlamaCpp:
     """A real llama.cpp server with a tiny model whose answers are known."""
-
-    @pytest.fixture
-    def tiny(self, proxied, llama):
-        model = make_model(
-            endpoint=llama.endpoint, identifier=llama.model, api_key=llama.api_key, family="general"
-        )
-        make_rule(feature="model_provider_proxy", model=model)
-        snapshot.refresh()
-        return proxied
 
     def test_answers_whole_and_streamed(self, tiny):
         body = {**COMPOSED, "max_tokens": 50}

@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from features import snapshot
-from tests.factories import make_model, make_rule
 from tests.gateway.api.vendors import PNG, parsed
 from tests.rig.backend import TEXT
 from tests.rig.llama import CHAT_TEXT
@@ -175,15 +173,6 @@ class TestResponses:
 
 class TestLlamaCpp:
     """A real llama.cpp server with a tiny model whose answers are known."""
-
-    @pytest.fixture
-    def tiny(self, proxied, llama):
-        model = make_model(
-            endpoint=llama.endpoint, identifier=llama.model, api_key=llama.api_key, family="general"
-        )
-        make_rule(feature="model_provider_proxy", model=model)
-        snapshot.refresh()
-        return proxied
 
     def test_answers_a_chat_whole_and_streamed(self, tiny):
         whole = tiny(CHAT, ASKED).json
