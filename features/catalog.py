@@ -81,6 +81,16 @@ FEATURES = {
             unit_primitives=("generate_embeddings_codebase",),
         ),
         Feature(slug="x_ray_libraries", label="Repository X-Ray", parent="code_generations"),
+        Feature(
+            slug="model_provider_proxy",
+            label="External Agents (Model Provider Proxy)",
+            unit_primitives=("ai_gateway_model_provider_proxy",),
+        ),
+        Feature(
+            slug="description_composer",
+            label="Merge Request Description Composer",
+            unit_primitives=("description_composer",),
+        ),
         Feature(slug="model_configuration", label="Test connection", needs_rule=False),
     )
 }
@@ -293,6 +303,27 @@ PROMPTS = {
 }
 
 
+# Unit primitives that may call a vendor's API with a conversation of their own, and the feature
+# whose rules hold; all but the first two are from the time when GitLab wrote its prompts itself.
+# Source: gateway-api.md 3.12, gitlab-client.md 1.3.
+PROXY_FEATURES = {
+    "ai_gateway_model_provider_proxy": "model_provider_proxy",
+    "description_composer": "description_composer",
+    "documentation_search": "duo_chat",
+    "duo_chat": "duo_chat",
+    "explain_code": "duo_chat_explain_code",
+    "explain_vulnerability": "duo_chat_explain_vulnerability",
+    "generate_commit_message": "generate_commit_message",
+    "generate_issue_description": "generate_description",
+    "glab_ask_git_command": "glab_ask_git_command",
+    "resolve_vulnerability": "resolve_vulnerability",
+    "review_merge_request": "review_merge_request",
+    "summarize_comments": "duo_chat_summarize_comments",
+    "summarize_new_merge_request": "summarize_new_merge_request",
+    "summarize_review": "summarize_review",
+}
+
+
 def get_feature(slug: str) -> Feature:
     """Return the catalog entry.
 
@@ -330,6 +361,9 @@ def unit_primitives(feature: str) -> tuple[str, ...]:
     own = get_feature(feature).unit_primitives
     of_prompts = (p.unit_primitives for p in PROMPTS.values() if p.feature == feature)
     return tuple(dict.fromkeys(chain(own, *of_prompts)))
+
+
+UNIT_PRIMITIVES = frozenset(name for feature in FEATURES for name in unit_primitives(feature))
 
 
 def choices() -> list[tuple[str, str]]:

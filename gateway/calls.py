@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from models_registry.providers.embedding import Texts
+from models_registry.providers.types import Prompt, ToolCall
 from prompts.library import NO_TURNS, Parameters, Turns
 
 
@@ -54,6 +55,8 @@ class Call:
 
     `turns` are the conversation after the prompt's own messages, where it is one.
     `texts` are to be embedded as they are; then there is no prompt and there are no inputs.
+    `conversation` is the caller's own messages, tools and parameters, where it brought them: then
+    there is no prompt of ours and no input.
     `has_left` tells whether the client closed its connection; asked at least once a second.
     `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
@@ -70,6 +73,7 @@ class Call:
     context: tuple[str, ...] = ()
     turns: Turns = NO_TURNS
     parameters: Parameters | None = None
+    conversation: Prompt | None = None
     heartbeat_s: float | None = None
     named_model: NamedModel | None = None
     is_connection_test: bool = False
@@ -87,15 +91,17 @@ class Answer:
     prompt_tokens: int | None
     completion_tokens: int | None
     context_tokens: int
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Usage:
-    """How a stream ended, and how many tokens were asked and answered, reported or estimated."""
+class Ending:
+    """How a stream ended: tokens as reported or estimated, why, and the tools that are wanted."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
-    finish_reason: str | None
+    finish_reason: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,10 +110,10 @@ class Stream:
 
     `family` is the model's, `served_name` what its backend calls it. Iterating raises
     `StreamBroken` where the answer broke off; closing the iterator early means that the client
-    left. Its value, for `yield from`, is the usage.
+    left. Its value, for `yield from`, is how it ended.
     """
 
     record_id: UUID
     family: str
     served_name: str
-    pieces: Generator[str, None, Usage]
+    pieces: Generator[str, None, Ending]

@@ -19,7 +19,7 @@ from gateway.audit.models import State
 from gateway.audit.records import Outcome
 from gateway.audit.writer import OpenJob
 from gateway.bus import LOOK_EVERY_S, Waiter
-from gateway.calls import Answer, Stream, Usage
+from gateway.calls import Answer, Ending, Stream
 from gateway.errors import (
     AuditUnavailable,
     ClientLeft,
@@ -61,6 +61,7 @@ def answer(call: Call, prepared: Prepared) -> Answer:
             prompt_tokens=end.prompt_tokens,
             completion_tokens=end.completion_tokens,
             context_tokens=prepared.rendered.context_tokens,
+            tool_calls=end.tool_calls,
         )
 
 
@@ -81,8 +82,8 @@ def stream(call: Call, prepared: Prepared) -> Stream:
     )
 
 
-def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, None, Usage]:
-    """Yield once when the first frame is there, then the text; return the usage.
+def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, None, Ending]:
+    """Yield once when the first frame is there, then the text; return how it ended.
 
     The last piece is followed by a clean end only if the outcome is committed.
     """
@@ -92,15 +93,17 @@ def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, 
         yield ""
         while not isinstance(frame, End):
             try:
-                yield inference.deliver(frame.text) if isinstance(frame, Chunk) else ""
+                text = frame.text if isinstance(frame, Chunk) else ""
+                yield inference.deliver(text) if text else ""
                 frame = inference.next_frame()
             except GatewayError as exc:
                 # The format has no word for "failed": only a cut connection is honest.
                 raise StreamBroken(str(exc)) from exc
-        return Usage(
+        return Ending(
             prompt_tokens=frame.prompt_tokens,
             completion_tokens=frame.completion_tokens,
             finish_reason=frame.finish_reason,
+            tool_calls=frame.tool_calls,
         )
 
 

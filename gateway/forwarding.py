@@ -39,7 +39,7 @@ from models_registry.errors import (
 from models_registry.providers import get_provider
 from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Completion, ModelConfig, Prompt
-from prompts.budget import estimate_tokens
+from prompts.budget import estimate_answer, estimate_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -208,18 +208,25 @@ class _Attempt:
             if delta.text:
                 self._note_first_token()
                 self._deliver(cleaner.feed(delta.text))
+            elif not self.next_number and delta.finish_reason is None:
+                # A tool call begins, which comes whole at the end: the request may begin to answer.
+                self._note_first_token()
+                self._push("")
         self._deliver(cleaner.flush())
         return Completion(
             text="".join(self.pieces),
             finish_reason=last.finish_reason if last else None,
             prompt_tokens=last.prompt_tokens if last else None,
             completion_tokens=last.completion_tokens if last else None,
+            tool_calls=last.tool_calls if last else (),
         )
 
     def _deliver(self, text: str) -> None:
-        if not text:
-            return
-        self.pieces.append(text)
+        if text:
+            self.pieces.append(text)
+            self._push(text)
+
+    def _push(self, text: str) -> None:
         chunk = Chunk(number=self.next_number, last=self.next_number, text=text)
         self.next_number += 1
         process.parts().replies.push(self.claim.web_process, self.claim.id, chunk)
@@ -237,16 +244,17 @@ class _Attempt:
         return replace(
             self.ended(State.ANSWERED),
             answer=completion.text,
+            tool_calls=completion.tool_calls,
             finish_reason=completion.finish_reason,
             prompt_tokens=(
                 completion.prompt_tokens
                 if completion.prompt_tokens is not None
-                else estimate_tokens(text_of(question))
+                else estimate_prompt(question)
             ),
             completion_tokens=(
                 completion.completion_tokens
                 if completion.completion_tokens is not None
-                else estimate_tokens(completion.text)
+                else estimate_answer(completion.text, completion.tool_calls)
             ),
             are_tokens_estimated=None in counts,
         )
@@ -280,13 +288,6 @@ def question_in(request: dict[str, Any]) -> Prompt | Texts:
     return Texts.from_dict(question) if "texts" in question else Prompt.from_dict(question)
 
 
-def text_of(question: Prompt | Texts) -> str:
-    """Return all that a model is given to read."""
-    if isinstance(question, Texts):
-        return "".join(question.texts)
-    return question.text or "".join(message.content for message in question.messages)
-
-
 def _close(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | None) -> None:
     """Commit the outcome, then tell the web process; return when both are done."""
     parts = process.parts()
@@ -317,6 +318,7 @@ def _end(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | Non
         number=number,
         state=str(outcome.state),
         text="" if claim.is_streamed else outcome.answer or "",
+        tool_calls=outcome.tool_calls,
         finish_reason=outcome.finish_reason,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,

@@ -40,6 +40,7 @@ from gateway.audit.models import (
 from gateway.audit.records import Outcome, close_soon
 from gateway.errors import InferenceFailed, ProcessLost, WorkerLost
 from gateway.frames import Broken, End
+from models_registry.providers.types import ToolCall
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +164,7 @@ def _tell_again(closed: dict[UUID, dict[str, Any]], *, now: datetime) -> None:
                 error_code=row["error_code"],
                 error_detail=row["error_detail"],
                 backend_status=row["backend_status"],
+                tool_calls=tuple(map(ToolCall.from_dict, body.get("tool_calls", ()))),
             ),
         )
 

@@ -20,7 +20,7 @@ from models_registry.errors import ModelError
 from models_registry.families import EMBEDDING
 from models_registry.providers.embedding import Texts
 from models_registry.providers.types import ModelConfig
-from prompts import library
+from prompts import conversations, library
 
 # What an embedding model is tested with: it has no words to answer a greeting.
 TEST_TEXTS = Texts(texts=("Hello",))
@@ -42,6 +42,7 @@ def answer(call: Call) -> Answer:
     Raises:
         FeatureError: policy or configuration says no; the refusal is on record.
         PromptError: the inputs do not fit the prompt.
+        ModelError: the caller's own conversation does not fit the model.
         GatewayError: no answer; `code` says why, as in the record.
     """
     return dispatch.answer(call, prepare(call))
@@ -65,10 +66,11 @@ def prepare(call: Call) -> Prepared:
     except (FeatureError, ModelError) as refusal:
         records.refuse(call, refusal, config, groups_of(call, config))
         raise
-    texts = texts_of(call, model)
-    rendered = library.verbatim(texts) if texts is not None else render(call, model)
     return Prepared(
-        decision=decision, model=model, rendered=rendered, config_version=config.version
+        decision=decision,
+        model=model,
+        rendered=render(call, model),
+        config_version=config.version,
     )
 
 
@@ -127,11 +129,19 @@ def texts_of(call: Call, model: ModelConfig) -> Texts | None:
 
 
 def render(call: Call, model: ModelConfig) -> library.Rendered:
-    """Return the prompt of a call, filled in and fitted into the model's window.
+    """Return what the model is asked: texts, the caller's conversation, or a prompt filled in.
 
     Raises:
         PromptError: the inputs do not fit the prompt.
+        ContextTooLong: the conversation does not fit the model's window.
     """
+    texts = texts_of(call, model)
+    if texts is not None:
+        return library.verbatim(texts)
+    if call.conversation is not None:
+        return conversations.fit(
+            call.conversation, family=model.family, window_tokens=model.context_window
+        )
     return library.render(
         feature=call.prompt,
         family=model.family,

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+import orjson
+
+from models_registry.providers.embedding import Texts
+from models_registry.providers.types import Prompt, ToolCall
 from prompts.renderer import MAX_PROMPT_BYTES
 
 BYTES_PER_TOKEN = 3
@@ -22,6 +26,8 @@ MARKER_TOKENS = 64
 TURN_TOKENS = 8
 # How much of a window an answer may claim from the inputs.
 ANSWER_SHARE = 0.25
+# What a model is given of one image: vendors cut larger ones down to about this.
+IMAGE_TOKENS = 1_600
 # How long an answer may become where nobody says it.
 USUAL_ANSWER_TOKENS = 4096
 # Room in the window for the answer (128 tokens at most), the system message and the markers.
@@ -132,7 +138,16 @@ def answer_room(*, answer_tokens: int, prompt: Sequence[str], window_tokens: int
     characters = sum(map(len, prompt))
     if 4 * characters <= (window_tokens - answer_tokens - MARKER_TOKENS) * BYTES_PER_TOKEN:
         return answer_tokens
-    left = window_tokens - MARKER_TOKENS - sum(map(estimate_tokens, prompt))
+    return limit_answer(
+        answer_tokens=answer_tokens,
+        prompt_tokens=sum(map(estimate_tokens, prompt)),
+        window_tokens=window_tokens,
+    )
+
+
+def limit_answer(*, answer_tokens: int, prompt_tokens: int, window_tokens: int) -> int:
+    """Return `answer_room` for a prompt of about this many tokens."""
+    left = window_tokens - MARKER_TOKENS - prompt_tokens
     return min(answer_tokens, max(left, int(ANSWER_SHARE * window_tokens), 1))
 
 
@@ -175,6 +190,30 @@ def _cuts(kept: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Cut]:
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has; 0 only for an empty one."""
     return ceil(_size(text) / BYTES_PER_TOKEN)
+
+
+def estimate_prompt(question: Prompt | Texts) -> int:
+    """Return about how many tokens a question has, its tools and images included."""
+    if isinstance(question, Texts):
+        return sum(map(estimate_tokens, question.texts))
+    return sum(map(estimate_tokens, texts_of(question))) + IMAGE_TOKENS * count_images(question)
+
+
+def estimate_answer(text: str, tool_calls: Sequence[ToolCall]) -> int:
+    """Return about how many tokens an answer took."""
+    return estimate_tokens(text) + sum(estimate_tokens(c.name + c.arguments) for c in tool_calls)
+
+
+def texts_of(prompt: Prompt) -> list[str]:
+    """Return everything that a model reads of a prompt, except for images."""
+    texts = [prompt.text or "", *(message.content for message in prompt.messages)]
+    texts += [c.name + c.arguments for message in prompt.messages for c in message.tool_calls]
+    return texts + [orjson.dumps(tool).decode() for tool in prompt.tools]
+
+
+def count_images(prompt: Prompt) -> int:
+    """Return how many images a prompt holds."""
+    return sum(part["type"] != "text" for m in prompt.messages for part in m.parts)
 
 
 def _size(text: str) -> int:

@@ -286,7 +286,7 @@ def _chat(
     ]
     messages += fitted.turns
     if not family.takes_system:
-        messages = _without_system(messages)
+        messages = without_system(messages)
     if takes_prefill and definition.prefill is not None:
         messages.append(Message(role="assistant", content=definition.prefill.render(values)))
     texts = _texts(messages)
@@ -306,12 +306,20 @@ def _chat(
     )
 
 
-def _without_system(messages: list[Message]) -> list[Message]:
+def without_system(messages: list[Message]) -> list[Message]:
     """Return the messages with the system's words at the head of the first message after it."""
     if messages[0].role != "system" or len(messages) == 1:
         return messages
     system, first, *rest = messages
-    return [Message(role=first.role, content=f"{system.content}\n\n{first.content}"), *rest]
+    words = {"type": "text", "text": system.content}
+    return [
+        replace(
+            first,
+            content=f"{system.content}\n\n{first.content}",
+            parts=(words, *first.parts) if first.parts else (),
+        ),
+        *rest,
+    ]
 
 
 @cache

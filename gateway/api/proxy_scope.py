@@ -9,33 +9,27 @@ from collections.abc import Collection
 
 from rest_framework.request import Request
 
-from features import catalog
+from features.catalog import UNIT_PRIMITIVES
 from gateway.api.endpoint import get_caller
 from gateway.api.errors import BadRequest, Forbidden
 
-THIRD_PARTY_AGENTS = "ai_gateway_model_provider_proxy"
-KNOWN = frozenset(
-    (
-        THIRD_PARTY_AGENTS,
-        *(name for feature in catalog.FEATURES for name in catalog.unit_primitives(feature)),
-    )
-)
 SHOWN_MAX = 100
 
 
-def require_purpose(request: Request, allowed: Collection[str]) -> None:
-    """Accept a call that is made for one of these unit primitives, by somebody who may.
+def require_purpose(request: Request, allowed: Collection[str]) -> str:
+    """Return the one of these unit primitives that the call is made for, by somebody who may.
 
     Raises:
         BadRequest: it names none, one that nobody knows, or one that this proxy is not for.
         Forbidden: the token does not allow it.
     """
-    name = request.META.get("HTTP_X_GITLAB_UNIT_PRIMITIVE", "")
+    name: str = request.META.get("HTTP_X_GITLAB_UNIT_PRIMITIVE", "")
     if not name:
         raise BadRequest("Missing x-gitlab-unit-primitive header")
-    if name not in KNOWN:
+    if name not in UNIT_PRIMITIVES:
         raise BadRequest(f"Unknown unit primitive header {name[:SHOWN_MAX]}")
     if not get_caller(request).can((name,)):
         raise Forbidden(f"Unauthorized to access {name}")
     if name not in allowed:
         raise BadRequest(f"This endpoint cannot be used for {name} purpose")
+    return name

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
+from gateway.api.v1 import proxy_anthropic, proxy_openai
 from gateway.api.v1.chat import Chat
 from gateway.api.v1.code_embeddings import CodeEmbeddings
 from gateway.api.v1.model_definitions import ModelDefinitions
@@ -35,6 +36,12 @@ urlpatterns = [
     re_path(r"^v1/proxy/vertex-ai/(?P<path>.+)$", ProxyVertexAI.as_view()),
     path("v1/x-ray/libraries", XRayLibraries.as_view()),
     path("v1/models/definitions", ModelDefinitions.as_view()),
+    path("v1/proxy/anthropic/v1/messages", proxy_anthropic.Messages.as_view()),
+    path("v1/proxy/anthropic/v1/messages/count_tokens", proxy_anthropic.CountTokens.as_view()),
+    re_path(r"^v1/proxy/anthropic/", proxy_anthropic.Unknown.as_view()),
+    path("v1/proxy/openai/v1/chat/completions", proxy_openai.ChatCompletions.as_view()),
+    path("v1/proxy/openai/v1/responses", proxy_openai.Responses.as_view()),
+    re_path(r"^v1/proxy/openai/", proxy_openai.Unknown.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

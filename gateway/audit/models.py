@@ -124,9 +124,9 @@ class InferenceContent(models.Model):
     Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, without a prompt where no
     model was asked, and where the window was too small
     `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
-    `{"text": "...", "finish_reason": "..."}`. Where texts were embedded, the prompt is
-    `Texts.as_dict()` and the answer's text `Embedding.as_text()`. Text, not jsonb: PostgreSQL's
-    jsonb refuses NUL.
+    `{"text": "...", "finish_reason": "..."}`, and where the model called tools `"tool_calls":
+    [ToolCall.as_dict(), ...]`. Where texts were embedded, the prompt is `Texts.as_dict()` and the
+    answer's text `Embedding.as_text()`. Text, not jsonb: PostgreSQL's jsonb refuses NUL.
     """
 
     pk = models.CompositePrimaryKey("record_id", "kind")

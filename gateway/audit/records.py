@@ -19,6 +19,7 @@ from gateway.audit.store import BLANK, OUTCOME_COLUMNS, Row
 from gateway.audit.writer import CloseJob, OpenJob
 from gateway.errors import AuditUnavailable
 from gateway.ids import new_id
+from models_registry.providers.types import ToolCall
 
 if TYPE_CHECKING:
     from features.policy import Decision
@@ -35,6 +36,7 @@ class Outcome:
 
     state: str
     answer: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     queue_ms: float | None = None
     first_token_ms: float | None = None
@@ -161,7 +163,9 @@ def closing(record_id: UUID, outcome: Outcome, *, worker: str | None) -> Row:
     """Return the row that closes a record; `worker` is the one that must hold it, None for any."""
     answer = None
     if outcome.answer is not None:
-        content = {"text": outcome.answer, "finish_reason": outcome.finish_reason}
+        content: dict[str, Any] = {"text": outcome.answer, "finish_reason": outcome.finish_reason}
+        if outcome.tool_calls:
+            content["tool_calls"] = [call.as_dict() for call in outcome.tool_calls]
         answer = orjson.dumps(content).decode()
     row: Row = {name: getattr(outcome, name, None) for name in OUTCOME_COLUMNS}
     return row | {

@@ -12,8 +12,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
 
 import orjson
 
@@ -34,12 +35,22 @@ from models_registry.errors import (
 )
 from models_registry.providers import sse
 from models_registry.providers.embedding import Embedding, Texts
-from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
+from models_registry.providers.types import (
+    Completion,
+    Delta,
+    ModelConfig,
+    Prompt,
+    ToolCall,
+    ToolPart,
+)
 
 ERROR_BODY_MAX_BYTES = 64 * 1024
 ERROR_BODY_WITHIN_S = 2.0
 AFTER_END_S = 0.2
 TOKENS_MAX = 2**31 - 1
+# More calls in one answer are a model that went round in circles.
+TOOL_CALLS_MAX = 128
+NAME_MAX = 256
 RETRY_AFTER_MAX_S = 3600.0
 
 # How servers say that a prompt does not fit: vLLM, llama.cpp, TGI, Ollama, OpenAI, Anthropic.
@@ -188,11 +199,12 @@ class Provider(ABC):
             yield from self._deltas(reply)
 
     def _deltas(self, reply: Reply) -> Iterator[Delta]:
-        """Yield the texts, then one delta with the finish reason and the tokens.
+        """Yield the texts, then one delta with the finish reason, the tokens and the tool calls.
 
         Success is an end marker, or a finish reason and a whole body.
         """
         last = Delta()
+        calls = _ToolCalls()
         for event in sse.events(reply.chunks()):
             if self.is_end(event):
                 # What follows is only the end of the body; without it, no next request here.
@@ -204,13 +216,15 @@ class Provider(ABC):
                 raise MalformedReply("The stream holds an event of unknown shape.") from exc
             if delta is None:
                 continue
+            if delta.tool_parts and calls.add(delta.tool_parts):
+                yield Delta()
             last = _latest(delta, last)
             if delta.text:
-                yield Delta(text=delta.text)
+                yield delta
         else:
             if last.finish_reason is None:
                 raise MalformedReply("The answer broke off before its end.")
-        yield last
+        yield replace(last, tool_calls=calls.whole()) if calls.by_index else last
 
 
 def _parse(body: bytes, parse: Callable[[Any], Parsed]) -> Parsed:
@@ -218,6 +232,45 @@ def _parse(body: bytes, parse: Callable[[Any], Parsed]) -> Parsed:
         return parse(load_json(body.decode("utf-8", "replace")))
     except _WRONG_SHAPE as exc:
         raise MalformedReply("The answer is not JSON of the promised shape.") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolCalls:
+    """The tool calls of a stream, whose parts come one behind the other."""
+
+    by_index: dict[int, list[ToolPart]] = field(default_factory=dict)
+
+    def add(self, parts: tuple[ToolPart, ...]) -> bool:
+        """Keep the parts; return whether they are the first.
+
+        Raises:
+            MalformedReply: there are more calls than TOOL_CALLS_MAX.
+        """
+        is_first = not self.by_index
+        for part in parts:
+            self.by_index.setdefault(part.index, []).append(part)
+        if len(self.by_index) > TOOL_CALLS_MAX:
+            raise MalformedReply("The stream holds too many tool calls.")
+        return is_first
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """Return the calls in their order.
+
+        Raises:
+            MalformedReply: one of them has no name.
+        """
+        try:
+            return tuple(_joined(parts) for _, parts in sorted(self.by_index.items()))
+        except ValueError as exc:
+            raise MalformedReply("The stream holds a tool call without a name.") from exc
+
+
+def _joined(parts: list[ToolPart]) -> ToolCall:
+    return tool_call(
+        next((part.id for part in parts if part.id), ""),
+        next((part.name for part in parts if part.name), ""),
+        "".join(part.arguments for part in parts),
+    )
 
 
 def _send(
@@ -288,6 +341,35 @@ def as_text(value: Any) -> str:
     return value
 
 
+def tool_call(call_id: Any, name: Any, arguments: Any) -> ToolCall:
+    """Return a tool call; one without an id gets one, one without arguments an empty object.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if not 0 < len(as_text(name)) <= NAME_MAX:
+        raise ValueError("a tool call without a name")
+    return ToolCall(
+        id=as_id(call_id) or f"call_{uuid4().hex[:24]}",
+        name=as_text(name),
+        arguments=as_arguments(arguments) or "{}",
+    )
+
+
+def as_id(value: Any) -> str:
+    """Return the id of a tool call that is one; anything else counts as none."""
+    return value if isinstance(value, str) and value.isascii() and len(value) <= NAME_MAX else ""
+
+
+def as_arguments(value: Any) -> str:
+    """Return a tool call's arguments as JSON text; some servers send the object itself.
+
+    Raises:
+        TypeError: they are neither.
+    """
+    return orjson.dumps(value).decode() if isinstance(value, dict) else as_text(value)
+
+
 def as_finish_reason(value: Any) -> str | None:
     """Return a finish reason that is one; anything else counts as none."""
     return value if isinstance(value, str) and value.isascii() else None
@@ -341,6 +423,7 @@ def _as_delta(completion: Completion) -> Delta:
         finish_reason=completion.finish_reason,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
+        tool_calls=completion.tool_calls,
     )
 
 

@@ -12,16 +12,27 @@ from urllib.parse import urlsplit
 from models_registry.errors import ModelMisconfigured
 from models_registry.providers import sse
 from models_registry.providers.base import (
+    TOOL_CALLS_MAX,
     Provider,
     Request,
+    as_arguments,
     as_finish_reason,
+    as_id,
     as_text,
     as_tokens,
     failure,
     load_json,
+    tool_call,
 )
 from models_registry.providers.embedding import Embedding, Texts, as_vector
-from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
+from models_registry.providers.types import (
+    Completion,
+    Delta,
+    ModelConfig,
+    Prompt,
+    ToolCall,
+    ToolPart,
+)
 
 STOP_MAX = 4
 # What GitLab stores as the endpoint of its Bedrock models; nobody is there (gitlab-client.md 1.4).
@@ -56,6 +67,8 @@ ROUTES = frozenset(
 # Without a key the reference sends this one for custom_openai; some servers insist on any.
 DUMMY_KEY = "dummy_key"
 
+# What models that take no `temperature` do not take either.
+_SAMPLING = ("top_p", "presence_penalty", "frequency_penalty")
 # Models that refuse `max_tokens` and `temperature`.
 _REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
 # Models that refuse `temperature` only.
@@ -74,7 +87,7 @@ class OpenAICompatible(Provider):
             path, body["prompt"] = "completions", prompt.text
         else:
             path = "chat/completions"
-            body["messages"] = [{"role": m.role, "content": m.content} for m in prompt.messages]
+            body["messages"] = [message.as_dict() for message in prompt.messages]
             body |= _continuation(prompt, model)
         is_reasoning = model.is_reasoning or _REASONING.search(identifier) is not None
         if prompt.max_tokens is not None:
@@ -84,6 +97,9 @@ class OpenAICompatible(Provider):
             body["temperature"] = prompt.temperature
         if prompt.stop:
             body["stop"] = list(prompt.stop[:STOP_MAX])
+        if options := prompt.options():
+            kept = options if takes_temperature else options.keys() - _SAMPLING
+            body |= {name: options[name] for name in kept}
         if is_streamed:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return _request(path, model, body)
@@ -92,10 +108,17 @@ class OpenAICompatible(Provider):
         if reply.get("error"):
             raise failure(reply["error"])
         choice = reply["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        if "message" in choice:
+            message = choice["message"]
+            calls = _tool_calls(message.get("tool_calls") or ())
+            # Beside a call, some servers leave the content out.
+            text = message.get("content") if calls else message["content"]
+        else:
+            text, calls = choice["text"], ()
         return Completion(
             text=as_text(text),
             finish_reason=as_finish_reason(choice.get("finish_reason")),
+            tool_calls=calls,
             **_usage(reply),
         )
 
@@ -131,9 +154,11 @@ class OpenAICompatible(Provider):
         choice = choices[0]
         delta = choice.get("delta")
         text = delta.get("content") if delta is not None else choice.get("text")
+        parts = delta.get("tool_calls") if delta else None
         return Delta(
             text=as_text(text),
             finish_reason=as_finish_reason(choice.get("finish_reason")),
+            tool_parts=_tool_parts(parts) if parts else (),
             **usage,
         )
 
@@ -170,6 +195,41 @@ def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
     if is_prefilled and (model.takes_prefill or "mistral" in model.family):
         return {"continue_final_message": True, "add_generation_prompt": False}
     return {}
+
+
+def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
+    """Return the tool calls of a whole answer.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: there is one that is none, or too many.
+    """
+    if len(calls) > TOOL_CALLS_MAX:
+        raise ValueError("too many tool calls")
+    return tuple(
+        tool_call(call.get("id"), call["function"]["name"], call["function"].get("arguments"))
+        for call in calls
+    )
+
+
+def _tool_parts(parts: Any) -> tuple[ToolPart, ...]:
+    """Return what an event holds of tool calls.
+
+    Raises: as `_tool_calls`.
+    """
+    return tuple(_tool_part(position, part) for position, part in enumerate(parts))
+
+
+def _tool_part(position: int, part: Any) -> ToolPart:
+    """Return a part of a call; a server that sends whole calls may leave out which one it is."""
+    index, function = part.get("index"), part.get("function") or {}
+    if not isinstance(index, int | None):
+        raise TypeError("not a position")
+    return ToolPart(
+        index=position if index is None else index,
+        id=as_id(part.get("id")),
+        name=as_text(function.get("name")),
+        arguments=as_arguments(function.get("arguments")),
+    )
 
 
 def _usage(reply: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from features import catalog
+from features import catalog, postprocess
 from features.errors import UnfitModel, UnknownFeature
 
 
@@ -24,6 +24,14 @@ class TestCatalog:
         slugs = [prompt.slug for prompt in catalog.PROMPTS.values()]
 
         assert len(slugs) == len(set(slugs))
+
+
+class TestProxyFeatures:
+    def test_exist_and_can_be_switched(self):
+        assert set(catalog.PROXY_FEATURES.values()) <= dict(catalog.choices()).keys()
+
+    def test_answer_with_text_that_nobody_unwraps(self):
+        assert not set(catalog.PROXY_FEATURES.values()) & postprocess.CLEAN.keys()
 
 
 class TestGetFeature:

@@ -11,8 +11,19 @@ from gateway.calls import Call, Caller
 from models_registry import adoption, egress, revisions
 from models_registry.families import EMBEDDING
 from models_registry.providers.embedding import Texts
+from models_registry.providers.types import Message, Prompt
 from tests.factories import make_model, make_rule
 from tests.rig.processes import wait_until
+
+# What a caller may bring: a model named `tools` calls its tool.
+CONVERSATION = Prompt(
+    messages=(
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Look it up."),
+    ),
+    max_tokens=100,
+    tools=({"type": "function", "function": {"name": "lookup", "parameters": {}}},),
+)
 
 
 def make_call(**changes):
@@ -60,10 +71,16 @@ def content_of(row):
     return orjson.loads(content.body)
 
 
+def content_on_record(kind):
+    """Return one half of what the one record says, None for nothing."""
+    row = InferenceContent.objects.filter(kind=kind).first()
+    return None if row is None else orjson.loads(row.body)
+
+
 def answer_on_record():
     """Return what the one record says was answered, None for nothing."""
-    row = InferenceContent.objects.filter(kind=ContentKind.ANSWER).first()
-    return None if row is None else orjson.loads(row.body)["text"]
+    body = content_on_record(ContentKind.ANSWER)
+    return None if body is None else body["text"]
 
 
 @pytest.fixture

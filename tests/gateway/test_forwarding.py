@@ -13,7 +13,7 @@ from django.utils import timezone
 from features import snapshot
 from gateway import forwarding, pipeline
 from gateway.audit import records, store
-from gateway.audit.models import InferenceRecord
+from gateway.audit.models import ContentKind, InferenceRecord
 from gateway.audit.writer import OpenJob
 from gateway.errors import InferenceFailed
 from gateway.frames import Chunk, End
@@ -22,7 +22,14 @@ from gateway.tasks import forward
 from models_registry.models import ModelRevision, SelfHostedModel
 from models_registry.providers.embedding import Embedding
 from tests.gateway.audit.test_writer import BrokenStore
-from tests.gateway.conftest import answer_on_record, make_call, make_embedding, record
+from tests.gateway.conftest import (
+    CONVERSATION,
+    answer_on_record,
+    content_on_record,
+    make_call,
+    make_embedding,
+    record,
+)
 from tests.rig.backend import TEXT, vector_of
 from tests.rig.processes import wait_until
 
@@ -242,6 +249,34 @@ class TestEmbedding:
 
         assert (record().prompt_tokens, record().completion_tokens) == (4, 0)
         assert record().are_tokens_estimated
+
+
+class TestToolCalls:
+    def test_come_with_the_end_and_are_on_record(self, opened, replies):
+        forwarding.forward([opened("tools", conversation=CONVERSATION)])
+
+        (call,) = replies.end.tool_calls
+        assert (call.name, call.arguments) == ("lookup", '{"query": "tiny"}')
+        assert content_on_record(ContentKind.ANSWER) == {
+            "text": "",
+            "finish_reason": "tool_calls",
+            "tool_calls": [call.as_dict()],
+        }
+
+    def test_of_a_stream_come_with_its_end_too_and_are_announced(self, opened, replies):
+        forwarding.forward([opened("tools", conversation=CONVERSATION, is_streamed=True)])
+
+        announced, end = replies.frames
+        assert announced == Chunk(number=0, last=0, text="")
+        assert (end.number, [call.id for call in end.tool_calls]) == (1, ["call_0"])
+        assert record().first_token_ms is not None
+        assert content_on_record(ContentKind.ANSWER)["tool_calls"][0]["id"] == "call_0"
+
+    def test_count_as_tokens_where_the_model_reports_none(self, opened):
+        forwarding.forward([opened("tools_nousage", conversation=CONVERSATION)])
+
+        assert record().are_tokens_estimated
+        assert record().completion_tokens == 8
 
 
 class TestRetry:

@@ -26,7 +26,13 @@ from gateway.audit.store import BLANK
 from gateway.audit.writer import ClaimJob
 from gateway.errors import StreamBroken, WorkerLost
 from gateway.ids import new_id
-from tests.gateway.conftest import answer_on_record, closed_record, make_call, record
+from tests.gateway.conftest import (
+    CONVERSATION,
+    answer_on_record,
+    closed_record,
+    make_call,
+    record,
+)
 from tests.rig.backend import TEXT
 from tests.rig.processes import wait_until
 
@@ -160,6 +166,17 @@ class TestLostReply:
         assert got[0].text == (TEXT if behavior == "stub" else "")
         assert got[0].finish_reason == "stop"
         assert got[0].completion_tokens == record().completion_tokens
+
+    def test_is_told_again_with_the_tools_that_were_called(self, quiet, scripted_model):
+        scripted_model("tools")
+        quiet.replies = Deaf()
+        thread, got = ask_beside(pipeline.answer, make_call(conversation=CONVERSATION))
+        closed_record()
+
+        maintenance.look_after_waiters(now=timezone.now())
+
+        thread.join(5)
+        assert [call.name for call in got[0].tool_calls] == ["lookup"]
 
     def test_of_a_failure_is_told_again(self, quiet, scripted_model):
         scripted_model("err-401")

@@ -8,17 +8,21 @@ from features import policy, snapshot
 from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned, UnfitModel
 from gateway import pipeline
 from gateway.audit import store
-from gateway.audit.models import CallerKind, InferenceContent, InferenceRecord
+from gateway.audit.models import CallerKind, ContentKind, InferenceContent, InferenceRecord
 from gateway.calls import Caller, NamedModel
 from gateway.errors import AuditUnavailable
 from models_registry.adoption import AdoptionRefused
+from models_registry.errors import ContextTooLong
 from models_registry.models import SelfHostedModel
 from models_registry.providers.embedding import Embedding
+from models_registry.providers.types import Message, Prompt
 from tests.factories import make_group, make_member, make_model, make_rule
 from tests.gateway.audit.test_writer import BrokenStore
 from tests.gateway.conftest import (
+    CONVERSATION,
     answer_on_record,
     content_of,
+    content_on_record,
     make_call,
     make_embedding,
     record,
@@ -125,6 +129,37 @@ class TestEmbedding:
 
         assert len(Embedding.from_text(answer.text).vectors) == 1
         assert backend.calls[0].path == "/v1/embeddings"
+
+
+class TestConversation:
+    def test_takes_the_place_of_a_prompt_of_ours(self, scripted_model, backend):
+        scripted_model("tools")
+
+        answer = pipeline.answer(make_call(conversation=CONVERSATION, inputs={}, prompt=""))
+
+        assert [call.name for call in answer.tool_calls] == ["lookup"]
+        assert backend.calls[0].body["tools"] == list(CONVERSATION.tools)
+        assert (record().prompt_version, record().prompt_digest) == ("caller's own", "")
+        request = content_on_record(ContentKind.REQUEST)
+        assert request["inputs"] == {}
+        assert request["prompt"]["messages"] == backend.calls[0].body["messages"]
+
+    def test_that_cannot_fit_is_sent_to_nobody(self, scripted_model, backend):
+        scripted_model(context_window=100)
+        long = Prompt(messages=(Message(role="user", content="x" * 1_000),))
+
+        with pytest.raises(ContextTooLong):
+            pipeline.answer(make_call(conversation=long))
+
+        assert not backend.calls
+
+    def test_loses_only_reasoning_of_its_answer(self, scripted_model, backend):
+        scripted_model("fenced")
+        backend.answer("fenced", "<think>hm</think>\n", "```python\n", "x\n", "```")
+
+        answer = pipeline.answer(make_call(conversation=CONVERSATION))
+
+        assert answer.text == "```python\nx\n```"
 
 
 class TestRefusal:

@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 import requests
 
+from tests.gateway.api.vendors import parsed
 from tests.line.conftest import MODES, record_of
 from tests.rig.backend import TEXT
 
@@ -101,6 +102,37 @@ class TestEveryMode:
 
         backend.wait_for_departure(within_s=3)
         assert record_of(line, "leaves early")["state"] == "cancelled"
+
+
+@every_mode
+class TestConversation:
+    def test_brings_its_tools_and_gets_a_call_back(self, line, backend):
+        model = line.add_model(
+            name=f"agents {next(NUMBERS)}",
+            family="general",
+            endpoint=backend.endpoint,
+            identifier="tools",
+        )
+        line.switch_on("model_provider_proxy", model=model)
+        headers = {
+            **line.gitlab.headers(**{"X-Request-ID": "agent"}),
+            "X-Gitlab-Unit-Primitive": "ai_gateway_model_provider_proxy",
+        }
+        body = {
+            "model": "gpt-5",
+            "messages": [{"role": "user", "content": "Look it up."}],
+            "tools": [{"type": "function", "function": {"name": "lookup"}}],
+            "stream": True,
+        }
+
+        answer = line.post("/v1/proxy/openai/v1/chat/completions", json=body, headers=headers)
+
+        called = parsed(answer.content)[1]["choices"][0]["delta"]["tool_calls"][0]
+        assert called["function"] == {"name": "lookup", "arguments": '{"query": "tiny"}'}
+        assert answer.content.endswith(b"data: [DONE]\n\n")
+        record = record_of(line, "agent")
+        (recorded,) = line.contents(record["id"])["answer"]["tool_calls"]
+        assert {"index": 0, **recorded} == called
 
 
 @every_mode

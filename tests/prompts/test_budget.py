@@ -4,12 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models_registry.providers.types import Message, Prompt, ToolCall
 from prompts.budget import (
     BYTES_PER_TOKEN,
+    IMAGE_TOKENS,
     MARKER_TOKENS,
     RESERVED_TOKENS,
     Cut,
     answer_room,
+    count_images,
+    estimate_answer,
+    estimate_prompt,
     estimate_tokens,
     fit_code,
     fit_past,
@@ -250,6 +255,31 @@ class TestAnswerRoom:
     )
     def test_is_what_the_prompt_leaves_of_the_window(self, prompt, window_tokens, room):
         assert answer_room(answer_tokens=2048, prompt=prompt, window_tokens=window_tokens) == room
+
+
+class TestEstimatePrompt:
+    def test_counts_all_that_the_model_reads(self):
+        call = ToolCall(id="call_1", name="add", arguments="{}x")
+        picture = {"type": "image_url", "image_url": {"url": "data:" + "A" * 9_000}}
+        messages = (
+            Message(role="user", content="abc", parts=({"type": "text", "text": "abc"}, picture)),
+            Message(role="assistant", content="", tool_calls=(call,)),
+        )
+        tool = {"a": "b"}
+
+        assert estimate_prompt(Prompt(text="abcd")) == 2
+        assert estimate_prompt(Prompt(messages=messages)) == 1 + 2 + IMAGE_TOKENS
+        assert estimate_prompt(Prompt(messages=messages, tools=(tool,))) == 3 + 3 + IMAGE_TOKENS
+
+    def test_counts_images(self):
+        assert count_images(Prompt(messages=(Message(role="user", content="a"),))) == 0
+
+
+class TestEstimateAnswer:
+    def test_counts_what_a_tool_is_called_with(self):
+        call = ToolCall(id="call_1", name="add", arguments="{}x")
+
+        assert estimate_answer("abc", (call, call)) == 1 + 2 + 2
 
 
 class TestEstimateTokens:

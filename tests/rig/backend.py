@@ -10,6 +10,7 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     empty            well formed, no content
     react-action     the chat agent's form for an action (where the prompt asks for the agent's
                      forms, every other answer is a final answer in that form)
+    tools            a call of each tool that was offered, unless the last message is a tool's
     slow-Nms         N ms between streamed tokens; a whole answer waits N ms for each token
     ttft-Nms         N ms before the first byte
     hang-N           N seconds before the first byte
@@ -65,6 +66,7 @@ TOKENS = (
 # fmt: on
 TEXT = "".join(TOKENS)
 VECTOR_SIZE = 8
+ARGUMENTS = ('{"query":', ' "tiny"}')
 THOUGHT = ("<think>", "let me", " think", "</think>", "\n")
 # The forms of the chat agent; the tool is one that only older models were told of.
 REACT_ACTION = (
@@ -104,6 +106,7 @@ _WORDS = frozenset(
         "swapped",
         "think",
         "toolong",
+        "tools",
     }
 )
 
@@ -361,6 +364,20 @@ class _Handler(BaseHTTPRequestHandler):
             text = REACT_ACTION if "react-action" in script else (*REACT_ANSWER, *text)
         return (*THOUGHT, *text) if "think" in script else text
 
+    def _calls(self) -> list[dict[str, Any]]:
+        body = self.call.body
+        if "tools" not in self.script or body["messages"][-1]["role"] == "tool":
+            return []
+        names = [tool["function"]["name"] for tool in body.get("tools", ())]
+        return [
+            {
+                "id": f"call_{number}",
+                "type": "function",
+                "function": {"name": name, "arguments": "".join(ARGUMENTS)},
+            }
+            for number, name in enumerate(names)
+        ]
+
     def _usage(self, tokens: tuple[str, ...]) -> dict[str, int]:
         asked = max(1, len(self.call.raw) // 4)
         return {
@@ -404,13 +421,19 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         self._wait(script.seconds("slow") * len(tokens))
         text = "".join(tokens)
-        said = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
+        said: dict[str, Any] = {"text": text}
+        if is_chat:
+            said = {"message": {"role": "assistant", "content": text}}
+        reason = "stop"
+        if calls := self._calls():
+            said["message"] |= {"content": None, "tool_calls": calls}
+            reason = "tool_calls"
         answer: dict[str, Any] = {
             "id": "chatcmpl-scripted" if is_chat else "cmpl-scripted",
             "object": "chat.completion" if is_chat else "text_completion",
             "created": CREATED,
             "model": self.call.model,
-            "choices": [{"index": 0, **said, "finish_reason": "stop", "logprobs": None}],
+            "choices": [{"index": 0, **said, "finish_reason": reason, "logprobs": None}],
         }
         if "nousage" not in script:
             answer["usage"] = self._usage(tokens)
@@ -435,7 +458,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if is_chat:
             yield self._delta({"role": "assistant", "content": ""}, is_chat=True)
-        for position, token in enumerate(tokens):
+        calls = self._calls()
+        for index, call in enumerate(calls):
+            yield from self._call_in_pieces(index, call)
+        for position, token in enumerate(() if calls else tokens):
             if position == max(1, len(tokens) // 2):
                 if "cut-midstream" in script:
                     return self._reset()
@@ -446,7 +472,7 @@ class _Handler(BaseHTTPRequestHandler):
             yield self._delta({"content": token}, is_chat=is_chat)
             self.tokens_sent += 1
             self._wait(script.seconds("slow"))
-        yield self._delta({}, is_chat=is_chat, finish_reason="stop")
+        yield self._delta({}, is_chat=is_chat, finish_reason="tool_calls" if calls else "stop")
         wants_usage = (self.call.body.get("stream_options") or {}).get("include_usage")
         if wants_usage and "nousage" not in script:
             yield _event(self._envelope(is_chat, []) | {"usage": self._usage(tokens)})
@@ -454,8 +480,14 @@ class _Handler(BaseHTTPRequestHandler):
             yield _event("[DONE]")
         return None
 
+    def _call_in_pieces(self, index: int, call: dict[str, Any]) -> Iterator[bytes]:
+        named = {**call, "function": {**call["function"], "arguments": ""}}
+        for part in (named, *({"function": {"arguments": piece}} for piece in ARGUMENTS)):
+            yield self._delta({"tool_calls": [{"index": index, **part}]}, is_chat=True)
+            self._wait(self.script.seconds("slow"))
+
     def _delta(
-        self, delta: dict[str, str], *, is_chat: bool, finish_reason: str | None = None
+        self, delta: dict[str, Any], *, is_chat: bool, finish_reason: str | None = None
     ) -> bytes:
         said: dict[str, Any] = {"delta": delta} if is_chat else {"text": delta.get("content", "")}
         choice = {"index": 0, **said, "finish_reason": finish_reason}

@@ -99,6 +99,18 @@ class TestScriptedBackend:
         assert len([line for line in lines if '"content":"' in line]) == 1 + 3
         assert lines[-2] == "data: [DONE]"
 
+    def test_calls_each_tool_once(self, backend):
+        tool = {"type": "function", "function": {"name": "lookup"}}
+        result = [*CHAT["messages"], {"role": "tool", "tool_call_id": "call_0", "content": "42"}]
+
+        called = ask(backend, "tools", tools=[tool]).json()["choices"][0]
+        answered = ask(backend, "tools", tools=[tool], messages=result).json()["choices"][0]
+
+        (call,) = called["message"]["tool_calls"]
+        assert call["function"] == {"name": "lookup", "arguments": '{"query": "tiny"}'}
+        assert called["finish_reason"] == "tool_calls"
+        assert answered["message"]["content"] == TEXT
+
     def test_streams_usage_when_asked(self, backend):
         text = ask(backend, stream=True, stream_options={"include_usage": True}).text
 

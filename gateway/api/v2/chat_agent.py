@@ -33,7 +33,7 @@ from gateway.api.endpoint import Endpoint, get_caller, origin
 from gateway.api.errors import BadRequest, Forbidden
 from gateway.api.model_fields import ModelMetadata
 from gateway.api.responses import ndjson_stream
-from gateway.calls import Call, Caller, Stream, Usage
+from gateway.calls import Call, Caller, Ending, Stream
 from gateway.errors import GatewayError, StreamBroken
 from prompts.errors import PromptError
 
@@ -237,19 +237,19 @@ def _events(stream: Stream, tools: Collection[str]) -> Iterator[str]:
         yield _event("usage", {"usage": {stream.served_name: tokens}})
 
 
-def _deltas(pieces: Iterator[str], parser: react.Parser) -> Generator[str, None, Usage]:
+def _deltas(pieces: Iterator[str], parser: react.Parser) -> Generator[str, None, Ending]:
     """Yield what is shown while it comes; return the usage."""
     try:
         while True:
             if text := parser.feed(next(pieces)):
                 yield _event("final_answer_delta", {"text": text, "finish_reason": None})
     except StopIteration as end:
-        usage: Usage = end.value
+        usage: Ending = end.value
         return usage
 
 
 def _outcome(
-    turn: react.Action | react.FinalAnswer | react.Unknown, tools: Collection[str], usage: Usage
+    turn: react.Action | react.FinalAnswer | react.Unknown, tools: Collection[str], usage: Ending
 ) -> str:
     """Return the event that says what the model's turn was."""
     match turn:

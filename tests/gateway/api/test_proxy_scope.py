@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.api.errors import BadRequest, Forbidden
-from gateway.api.proxy_scope import KNOWN, THIRD_PARTY_AGENTS, require_purpose
+from gateway.api.proxy_scope import require_purpose
 from gateway.calls import Caller
 
 EMBEDDINGS = "generate_embeddings_codebase"
@@ -16,13 +16,15 @@ EMBEDDINGS = "generate_embeddings_codebase"
 def require(name, *, kind="instance", scopes=(EMBEDDINGS, "duo_chat")):
     caller = Caller(kind=kind, scopes=frozenset(scopes))
     meta = {} if name is None else {"HTTP_X_GITLAB_UNIT_PRIMITIVE": name}
-    require_purpose(SimpleNamespace(META=meta, caller=caller), (EMBEDDINGS,))
+    return require_purpose(SimpleNamespace(META=meta, caller=caller), (EMBEDDINGS,))
 
 
 class TestRequirePurpose:
     @pytest.mark.parametrize("kind", ["instance", "api_key"])
     def test_accepts_what_the_proxy_is_for(self, kind):
-        require(EMBEDDINGS, kind=kind, scopes=() if kind == "api_key" else (EMBEDDINGS,))
+        scopes = () if kind == "api_key" else (EMBEDDINGS,)
+
+        assert require(EMBEDDINGS, kind=kind, scopes=scopes) == EMBEDDINGS
 
     @pytest.mark.parametrize(
         ("name", "error", "words"),
@@ -41,6 +43,3 @@ class TestRequirePurpose:
             require(name)
 
         assert str(refusal.value) == words
-
-    def test_knows_what_third_party_agents_call_for(self):
-        assert {THIRD_PARTY_AGENTS, "duo_chat", EMBEDDINGS} <= KNOWN

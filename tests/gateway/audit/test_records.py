@@ -1,5 +1,6 @@
 """Promises of gateway/audit/records.py, with the real store."""
 
+import json
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.audit.models import InferenceContent, State
 from gateway.audit.records import Outcome
 from gateway.calls import NamedModel
 from gateway.errors import AuditUnavailable
+from models_registry.providers.types import ToolCall
 from tests.factories import ENDPOINT, make_group
 from tests.gateway.audit.test_writer import BrokenStore
 from tests.gateway.conftest import make_call, record
@@ -95,6 +97,14 @@ class TestClosing:
 
         assert none["answer"] is None
         assert empty["answer"] == '{"text":"","finish_reason":null}'
+
+    def test_keeps_the_tools_that_were_called(self):
+        call = ToolCall(id="call_1", name="lookup", arguments="{}")
+        outcome = Outcome(state=State.ANSWERED, answer="", tool_calls=(call,))
+
+        row = records.closing(uuid4(), outcome, worker="w")
+
+        assert json.loads(row["answer"])["tool_calls"] == [call.as_dict()]
 
     def test_sets_every_column_of_an_outcome(self):
         row = records.closing(uuid4(), Outcome(state=State.ANSWERED), worker="w")

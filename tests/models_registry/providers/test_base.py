@@ -31,9 +31,16 @@ from models_registry.errors import (
     ModelMisconfigured,
 )
 from models_registry.providers import PROVIDERS, choices, get_provider
-from models_registry.providers.base import Provider, parse_retry_after
+from models_registry.providers.base import TOOL_CALLS_MAX, Provider, parse_retry_after
 from models_registry.providers.embedding import Embedding, Texts
-from models_registry.providers.types import Completion, Delta, Message, ModelConfig, Prompt
+from models_registry.providers.types import (
+    Completion,
+    Delta,
+    Message,
+    ModelConfig,
+    Prompt,
+    ToolCall,
+)
 from tests.models_registry import RawServer, Visitor, answering, chunked, sending
 
 PROVIDER = get_provider("openai_compatible")
@@ -631,6 +638,173 @@ class TestStream:
 
         timer.join()
         assert time.monotonic() - started < 1
+
+
+def called(*calls: dict[str, Any], **said: Any) -> bytes:
+    """Return a whole answer that calls tools."""
+    message = {"role": "assistant", **said, "tool_calls": list(calls)}
+    return json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode()
+
+
+def function(name: Any = "lookup", arguments: Any = '{"a": 1}', **call: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **call}
+
+
+def tool_event(*parts: Any) -> bytes:
+    chunk = {"choices": [{"delta": {"tool_calls": parts}, "finish_reason": None}]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+NAMELESS: tuple[Any, ...] = (
+    function(None),
+    function(""),
+    function(5),
+    function("x" * 300),
+    {"id": "a"},
+    {},
+    5,
+    "x",
+)
+
+
+class TestToolCalls:
+    def test_of_a_whole_answer_are_read(self) -> None:
+        body = called(function(id="call_1"), function("add", id="call_2"), content=None)
+
+        with RawServer(answering(reply(body))) as server:
+            completion = complete(server.url)
+
+        assert completion.text == ""
+        assert completion.finish_reason == "tool_calls"
+        assert completion.tool_calls == (
+            ToolCall(id="call_1", name="lookup", arguments='{"a": 1}'),
+            ToolCall(id="call_2", name="add", arguments='{"a": 1}'),
+        )
+
+    @pytest.mark.parametrize(
+        ("given", "read"),
+        [({"a": 1}, '{"a":1}'), (None, "{}"), ("", "{}"), ('{"cut": ', '{"cut": ')],
+    )
+    def test_are_taken_in_the_forms_that_servers_have(self, given: Any, read: str) -> None:
+        with RawServer(answering(reply(called(function(arguments=given), content="")))) as server:
+            (call,) = complete(server.url).tool_calls
+
+        assert call.arguments == read
+
+    @pytest.mark.parametrize("call_id", [None, "", 0, "ü", "x" * 300])
+    def test_get_an_id_where_the_server_gives_none(self, call_id: Any) -> None:
+        body = called(function(id=call_id), function(id=call_id))
+
+        with RawServer(answering(reply(body))) as server:
+            first, second = complete(server.url).tool_calls
+
+        assert first.id.startswith("call_")
+        assert first.id != second.id
+
+    @pytest.mark.parametrize("call", NAMELESS, ids=str)
+    def test_that_are_none_are_refused(self, call: Any) -> None:
+        with RawServer(answering(reply(called(call)))) as server, pytest.raises(MalformedReply):
+            complete(server.url)
+
+    @pytest.mark.parametrize("is_streamed", [True, False])
+    def test_that_do_not_end_are_refused(self, is_streamed: bool) -> None:
+        calls = [function(index=number) for number in range(TOOL_CALLS_MAX + 1)]
+        events = chunked([tool_event(*calls), FINISH, DONE])
+        ask = stream if is_streamed else complete
+
+        with (
+            RawServer(answering(events if is_streamed else reply(called(*calls)))) as server,
+            pytest.raises(MalformedReply),
+        ):
+            ask(server.url)
+
+    def test_of_a_stream_come_whole_at_its_end(self) -> None:
+        script = [
+            text_event("Let me see."),
+            tool_event({"index": 0, **function(arguments="", id="call_1")}),
+            tool_event({"index": 0, "function": {"arguments": '{"a"'}}),
+            tool_event({"index": 1, **function("add", arguments="", id="call_2")}),
+            tool_event({"index": 1, "function": {"arguments": "{}"}}),
+            tool_event({"index": 0, "id": None, "function": {"arguments": ": 1}"}}),
+            FINISH,
+            USAGE,
+            DONE,
+        ]
+
+        with RawServer(answering(chunked(script))) as server:
+            deltas = stream(server.url)
+
+        assert deltas == [
+            Delta(text="Let me see."),
+            Delta(),
+            Delta(
+                finish_reason="stop",
+                prompt_tokens=3,
+                completion_tokens=2,
+                tool_calls=(
+                    ToolCall(id="call_1", name="lookup", arguments='{"a": 1}'),
+                    ToolCall(id="call_2", name="add", arguments="{}"),
+                ),
+            ),
+        ]
+
+    def test_of_a_stream_need_no_number_where_they_come_at_once(self) -> None:
+        script = [tool_event(function(id="a"), function("add", id="b")), FINISH, DONE]
+
+        with RawServer(answering(chunked(script))) as server:
+            calls = stream(server.url)[-1].tool_calls
+
+        assert [call.name for call in calls] == ["lookup", "add"]
+
+    def test_that_are_begun_are_told_before_they_are_whole(self) -> None:
+        may_go_on = threading.Event()
+
+        def script(visitor: Visitor) -> None:
+            visitor.read_request()
+            visitor.send(STREAM_HEAD)
+            visitor.chunk(tool_event({"index": 0, **function(id="call_1")}))
+            may_go_on.wait(5)
+            visitor.chunk(FINISH + DONE)
+            visitor.send(b"0\r\n\r\n")
+
+        with RawServer(script) as server:
+            deltas = PROVIDER.stream(PROMPT, model(server.url), limits=limits())
+            first = next(deltas)
+            may_go_on.set()
+            rest = list(deltas)
+
+        assert first == Delta()
+        assert len(rest) == 1
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            *([part] for part in NAMELESS),
+            [{"index": "0", **function()}],
+            [{"index": 0, "function": []}, {"index": 0, "function": "x"}],
+            "text",
+            {"a": 1},
+            5,
+        ],
+        ids=str,
+    )
+    def test_of_a_stream_that_are_none_are_refused(self, parts: Any) -> None:
+        chunk = {"choices": [{"delta": {"tool_calls": parts}}]}
+        event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+        with (
+            RawServer(answering(chunked([event, FINISH, DONE]))) as server,
+            pytest.raises(MalformedReply),
+        ):
+            stream(server.url)
+
+    def test_of_an_answer_that_comes_whole_instead_are_read(self) -> None:
+        body = called(function(id="call_1"), content="")
+
+        with RawServer(answering(reply(body))) as server:
+            (delta,) = stream(server.url)
+
+        assert [call.id for call in delta.tool_calls] == ["call_1"]
 
 
 class TestKeys:

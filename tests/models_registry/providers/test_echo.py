@@ -50,6 +50,14 @@ class TestEcho:
     def test_repeats_the_last_line(self, prompt, text):
         assert ECHO.complete(prompt, MODEL, limits=limits()).text == text
 
+    def test_calls_no_tool(self):
+        tool = {"type": "function", "function": {"name": "lookup"}}
+        prompt = Prompt(messages=chat("hi").messages, tools=(tool,), tool_choice="required")
+
+        completion = ECHO.complete(prompt, MODEL, limits=limits())
+
+        assert (completion.text, completion.tool_calls) == ("# echo: hi", ())
+
     def test_counts_words(self):
         completion = ECHO.complete(chat("one two three"), MODEL, limits=limits())
 

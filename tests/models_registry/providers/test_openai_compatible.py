@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ from models_registry.egress import Limits
 from models_registry.errors import BackendAuthFailed, ContextTooLong, ModelMisconfigured
 from models_registry.providers.embedding import Texts
 from models_registry.providers.openai_compatible import OpenAICompatible, served_name
-from models_registry.providers.types import Message, ModelConfig, Prompt
+from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
 from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, FIM_TEXT
 
 PROVIDER = OpenAICompatible()
@@ -173,6 +174,49 @@ class TestBuild:
         assert body.get("continue_final_message") is (True if is_continued else None)
         assert body.get("add_generation_prompt") is (False if is_continued else None)
 
+    def test_sends_a_conversation_as_it_was_brought(self):
+        call = ToolCall(id="call_1", name="lookup", arguments="{}")
+        tool = {"type": "function", "function": {"name": "lookup"}}
+        prompt = Prompt(
+            messages=(
+                Message(role="user", content="Look it up."),
+                Message(role="assistant", content="", tool_calls=(call,)),
+                Message(role="tool", content="42", tool_call_id="call_1"),
+            ),
+            seed=7,
+            tools=(tool,),
+            tool_choice="required",
+            parallel_tool_calls=False,
+            response_format={"type": "json_object"},
+        )
+
+        assert PROVIDER.build(prompt, model(), is_streamed=False).body == {
+            "model": "house",
+            "messages": [
+                {"role": "user", "content": "Look it up."},
+                {"role": "assistant", "content": "", "tool_calls": [call.as_dict()]},
+                {"role": "tool", "content": "42", "tool_call_id": "call_1"},
+            ],
+            "seed": 7,
+            "tools": (tool,),
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "response_format": {"type": "json_object"},
+        }
+
+    @pytest.mark.parametrize(
+        ("fields", "is_sent"),
+        [({}, True), ({"is_reasoning": True}, False), ({"identifier": "claude-opus-4-7"}, False)],
+    )
+    def test_sends_no_sampling_where_temperature_is_refused(self, fields, is_sent):
+        sampling = {"top_p": 0.5, "presence_penalty": 0.5, "frequency_penalty": 0.5}
+        prompt = Prompt(messages=CHAT.messages, seed=7, **sampling)
+
+        body = PROVIDER.build(prompt, model(**fields), is_streamed=False).body
+
+        assert body["seed"] == 7
+        assert sampling.keys() & body.keys() == (sampling.keys() if is_sent else set())
+
     def test_names_what_is_missing(self):
         with pytest.raises(ModelMisconfigured, match="endpoint"):
             PROVIDER.build(CHAT, model(endpoint=""), is_streamed=False)
@@ -222,6 +266,20 @@ class TestLlamaCpp:
         assert "".join(delta.text for delta in deltas) == text
         assert deltas[-1].finish_reason == whole.finish_reason == "stop"
         assert deltas[-1].completion_tokens == whole.completion_tokens
+
+    def test_calls_the_same_tool_whole_and_streamed(self, llama):
+        config = model(endpoint=llama.endpoint, identifier=llama.model, api_key=llama.api_key)
+        parameters = {"type": "object", "properties": {"query": {"type": "string"}}}
+        tool = {"type": "function", "function": {"name": "lookup", "parameters": parameters}}
+        prompt = Prompt(messages=CHAT.messages, tools=(tool,))
+
+        whole = PROVIDER.complete(prompt, config, limits=limits())
+        deltas = list(PROVIDER.stream(prompt, config, limits=limits()))
+
+        (called,), (streamed,) = whole.tool_calls, deltas[-1].tool_calls
+        assert (called.name, json.loads(called.arguments)) == ("lookup", {"query": "tiny"})
+        assert (streamed.name, streamed.arguments) == (called.name, called.arguments)
+        assert deltas[-1].finish_reason == whole.finish_reason == "tool_calls"
 
     def test_says_that_the_key_is_wrong(self, llama):
         config = model(endpoint=llama.endpoint, identifier=llama.model, api_key="wrong")

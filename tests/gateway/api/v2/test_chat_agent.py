@@ -11,7 +11,7 @@ from gateway.api import errors
 from gateway.api.v2 import chat_agent
 from gateway.audit import store
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord
-from gateway.calls import Usage
+from gateway.calls import Ending
 from gateway.errors import ReplyTimedOut, StreamBroken, WorkerLost
 from gateway.frames import Broken
 from tests.factories import make_api_key, make_group, make_model, make_rule
@@ -186,7 +186,7 @@ class TestEvents:
 
     @pytest.mark.parametrize("reason", ["stop", "length", None])
     def test_say_why_an_answer_ended(self, reason):
-        ended = Usage(prompt_tokens=1, completion_tokens=1, finish_reason=reason)
+        ended = Ending(prompt_tokens=1, completion_tokens=1, finish_reason=reason)
 
         event = chat_agent._outcome(FinalAnswer(), (), ended)
 

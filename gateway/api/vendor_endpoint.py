@@ -1,0 +1,114 @@
+"""VendorEndpoint: a route that speaks a vendor's API, errors included.
+
+What a body and an answer look like is the format's to know (`gateway/api/vendors/`); who may call,
+and for which feature, is the subclass's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import orjson
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from gateway import pipeline
+from gateway.api import departure, errors, wire
+from gateway.api.endpoint import Endpoint, correlation_id, get_caller
+from gateway.api.responses import event_stream, json_response
+from gateway.api.vendors.formats import BadRequest, Body, Format, events
+from gateway.calls import Call
+from models_registry.providers.types import Prompt
+from prompts.budget import estimate_prompt
+
+HEARTBEAT_S = 15.0
+WORDS_MAX = 300
+# Vendors know no 422; and what a model server refuses of a conversation, its caller wrote.
+BAD_REQUEST_STATUS = 422
+BAD_REQUEST_CODES = ("backend_rejected",)
+KEPT_HEADERS = ("Retry-After", "Allow")
+
+
+class VendorEndpoint(Endpoint):
+    """One route in the shape of `format`. `plain` are errors that keep Enclave's own shape."""
+
+    format: ClassVar[Format[Any]]
+    plain: ClassVar[tuple[type[Exception], ...]] = (errors.Unauthenticated,)
+
+    def feature(self, request: Request) -> str:
+        """Return the feature that a request is for.
+
+        Raises:
+            BadRequest, Forbidden: it is for none, or for one that the token does not allow.
+        """
+        raise NotImplementedError
+
+    def post(self, request: Request) -> HttpResponseBase:
+        """Read the wire format, ask the pipeline, write the wire format."""
+        body, conversation = self.read(request)
+        call = self.make_call(request, conversation, is_streamed=bool(body.stream))
+        if not call.is_streamed:
+            return json_response(self.format.answer(body, pipeline.answer(call)))
+        prompt_tokens = estimate_prompt(conversation)
+        stream = pipeline.stream(call)
+        writer = self.format.writer(body, stream, prompt_tokens=prompt_tokens)
+        return event_stream(events(stream, writer))
+
+    def read(self, request: Request) -> tuple[Body, Prompt]:
+        """Return the body, and what it asks.
+
+        Raises:
+            UnreadableBody, InvalidBody, BadRequest: it is none, or asks for what cannot be served.
+        """
+        body: Body = wire.read(request._request, self.format.shape)
+        return body, self.format.conversation(body)
+
+    def make_call(self, request: Request, conversation: Prompt, *, is_streamed: bool) -> Call:
+        """Return the call that a request makes."""
+        return Call(
+            feature=self.feature(request),
+            prompt="",
+            endpoint=request.path,
+            caller=get_caller(request),
+            inputs={},
+            conversation=conversation,
+            is_streamed=is_streamed,
+            deadline_s=settings.GATEWAY_CONVERSATION_DEADLINE_S,
+            heartbeat_s=HEARTBEAT_S,
+            correlation_id=correlation_id(request._request),
+            has_left=departure.watch(request._request),
+        )
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Turn an error into the vendor's shape; status and words come from the one table."""
+        if isinstance(exc, BadRequest):
+            return self._refusal(str(exc), exc.param)
+        if isinstance(exc, wire.InvalidBody):
+            return self._refusal(*_place(exc))
+        response = super().handle_exception(exc)
+        return response if isinstance(exc, self.plain) else self._translated(response)
+
+    def _refusal(self, words: str, param: str | None) -> HttpResponse:
+        return json_response(self.format.error(400, words[:WORDS_MAX], param=param), status=400)
+
+    def _translated(self, response: HttpResponse) -> HttpResponse:
+        told = orjson.loads(response.content)
+        code = told.get("code", "")
+        status = response.status_code
+        if status == BAD_REQUEST_STATUS or code in BAD_REQUEST_CODES:
+            status = 400
+        error = self.format.error(status, told["detail"], code=code)
+        translated = json_response(error, status=status)
+        for name in KEPT_HEADERS:
+            if name in response.headers and status != 400:
+                translated.headers[name] = response.headers[name]
+        return translated
+
+
+def _place(error: wire.InvalidBody) -> tuple[str, str | None]:
+    """Return what is wrong and where: of several places the deepest, which says most."""
+    worst = max(error.errors, key=lambda found: len(found["loc"]))
+    place = ".".join(map(str, worst["loc"][1:]))
+    return (f"{place}: {worst['msg']}", place) if place else (worst["msg"], None)
