@@ -55,7 +55,7 @@ ROUTES = frozenset(
 # Without a key the reference sends this one for custom_openai; some servers insist on any.
 DUMMY_KEY = "dummy_key"
 
-# Models that refuse `max_tokens` and `temperature`.
+# Models that refuse `max_tokens`, `temperature` and `stop`.
 _REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
 # Models that refuse `temperature` only.
 _FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]5", re.IGNORECASE)
@@ -88,7 +88,7 @@ class OpenAICompatible(Provider):
         takes_temperature = not is_reasoning and not _FIXED_TEMPERATURE.search(identifier)
         if prompt.temperature is not None and takes_temperature:
             body["temperature"] = prompt.temperature
-        if prompt.stop:
+        if prompt.stop and not is_reasoning:
             body["stop"] = list(prompt.stop[:STOP_MAX])
         if is_streamed:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
