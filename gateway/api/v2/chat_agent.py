@@ -29,7 +29,7 @@ from features.chat_tools import NO_RELEASE, Release, Tool
 from gateway import pipeline
 from gateway.api import chat_turns, wire
 from gateway.api.chat_turns import Action, Message, NullableText, Page, Step, UnusableConversation
-from gateway.api.endpoint import Endpoint, get_caller, origin
+from gateway.api.endpoint import Endpoint, call_facts, get_caller
 from gateway.api.errors import BadRequest, Forbidden
 from gateway.api.model_fields import ModelMetadata
 from gateway.api.responses import ndjson_stream
@@ -225,7 +225,7 @@ def _call(request: Request, data: Input, tools: Sequence[Tool]) -> Call:
         named_model=data.model_metadata.as_named() if data.model_metadata else None,
         is_streamed=True,
         deadline_s=settings.GATEWAY_PROMPT_DEADLINE_S,
-        **origin(request),
+        **call_facts(request),
     )
 
 
