@@ -17,7 +17,7 @@ from features.catalog import PROMPTS, PromptEntry
 from features.languages import Language
 from gateway import pipeline
 from gateway.api import wire
-from gateway.api.endpoint import get_caller, origin
+from gateway.api.endpoint import call_facts, get_caller
 from gateway.api.errors import Forbidden
 from gateway.api.model_fields import FlatModel, known_family
 from gateway.audit import records
@@ -173,7 +173,7 @@ def make_call(
         named_model=named_model,
         is_streamed=is_streamed,
         deadline_s=settings.GATEWAY_CODE_DEADLINE_S,
-        **origin(request),
+        **call_facts(request),
     )
 
 

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from features.catalog import EMBEDDINGS
 from gateway import pipeline
-from gateway.api.endpoint import origin
+from gateway.api.endpoint import call_facts
 from gateway.api.errors import BadRequest
 from gateway.calls import Call, NamedModel
 from gateway.errors import InferenceFailed
@@ -42,7 +42,7 @@ def embed(request: Request, texts: Texts, *, named_model: NamedModel | None = No
         named_model=named_model,
         is_streamed=False,
         deadline_s=settings.GATEWAY_PROMPT_DEADLINE_S,
-        **origin(request),
+        **call_facts(request),
     )
     try:
         answer = pipeline.answer(call)

@@ -110,7 +110,7 @@ def correlation_id(request: HttpRequest) -> str:
     return known
 
 
-class Origin(TypedDict):
+class CallFacts(TypedDict):
     """The facts of a `Call` that every request has."""
 
     endpoint: str
@@ -119,7 +119,7 @@ class Origin(TypedDict):
     has_left: Callable[[], bool]
 
 
-def origin(request: Request) -> Origin:
+def call_facts(request: Request) -> CallFacts:
     """Return where a call comes from."""
     return {
         "endpoint": request.path,

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 
 from features.catalog import PROMPTS
 from gateway.api import wire
-from gateway.api.endpoint import get_caller, origin
+from gateway.api.endpoint import call_facts, get_caller
 from gateway.api.errors import Forbidden
 from gateway.api.model_fields import ModelMetadata
 from gateway.calls import Call
@@ -63,7 +63,7 @@ def read_call(request: Request, prompt_id: str) -> Call:
         deadline_s=(
             settings.GATEWAY_CHECK_DEADLINE_S if is_test else settings.GATEWAY_PROMPT_DEADLINE_S
         ),
-        **origin(request),
+        **call_facts(request),
     )
 
 

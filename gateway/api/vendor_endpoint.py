@@ -15,11 +15,12 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from gateway import pipeline
-from gateway.api import departure, errors, wire
-from gateway.api.endpoint import Endpoint, correlation_id, get_caller
+from gateway.api import errors, wire
+from gateway.api.endpoint import Endpoint, call_facts
 from gateway.api.responses import event_stream, json_response
 from gateway.api.vendors.formats import BadRequest, Body, Format, events
 from gateway.calls import Call
+from gateway.vendor import Diverted
 from models_registry.providers.types import Prompt
 from prompts.budget import estimate_prompt
 
@@ -32,10 +33,10 @@ KEPT_HEADERS = ("Retry-After", "Allow")
 
 
 class VendorEndpoint(Endpoint):
-    """One route in the shape of `format`. `plain` are errors that keep Enclave's own shape."""
+    """One route in the shape of `format`. `plain` is what keeps the shape that it has."""
 
     format: ClassVar[Format[Any]]
-    plain: ClassVar[tuple[type[Exception], ...]] = (errors.Unauthenticated,)
+    plain: ClassVar[tuple[type[Exception], ...]] = (errors.Unauthenticated, Diverted)
 
     def feature(self, request: Request) -> str:
         """Return the feature that a request is for.
@@ -69,16 +70,11 @@ class VendorEndpoint(Endpoint):
         """Return the call that a request makes."""
         return Call(
             feature=self.feature(request),
-            prompt="",
-            endpoint=request.path,
-            caller=get_caller(request),
-            inputs={},
             conversation=conversation,
             is_streamed=is_streamed,
             deadline_s=settings.GATEWAY_CONVERSATION_DEADLINE_S,
             heartbeat_s=HEARTBEAT_S,
-            correlation_id=correlation_id(request._request),
-            has_left=departure.watch(request._request),
+            **call_facts(request),
         )
 
     def handle_exception(self, exc: Exception) -> Any:

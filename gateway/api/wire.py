@@ -46,12 +46,18 @@ class InvalidBody(Exception):
         self.errors = errors
 
 
+class BodyTooLarge(InvalidBody):
+    """The body is larger than GATEWAY_BODY_MAX_BYTES; answered like any other that does not fit."""
+
+    code = "body_too_large"
+
+
 def read(request: HttpRequest, shape: type[B]) -> B:
     """Return the validated body.
 
     Raises:
         UnreadableBody: not UTF-8, cut off, or nested too deeply.
-        InvalidBody: not JSON, too large, or not of this shape.
+        InvalidBody: not JSON, too large (BodyTooLarge), or not of this shape.
     Source: gateway-api.md 8.1 and the recordings bad-*, ctype-*, big-body-*.
     """
     if not _is_json(request.META.get("CONTENT_TYPE", "")):
@@ -74,7 +80,7 @@ def _bytes(request: HttpRequest) -> bytes:
 
     Raises:
         UnreadableBody: it broke off, or its chunks are malformed.
-        InvalidBody: it is too large.
+        BodyTooLarge: it is.
     """
     limit = settings.GATEWAY_BODY_MAX_BYTES
     is_chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -86,7 +92,7 @@ def _bytes(request: HttpRequest) -> bytes:
         raise UnreadableBody from exc
     if len(body) > limit:
         _drain(stream)
-        raise InvalidBody([_error("too_long", f"The body is larger than {limit} bytes")])
+        raise BodyTooLarge([_error("too_long", f"The body is larger than {limit} bytes")])
     request.META[BODY] = body
     return body
 

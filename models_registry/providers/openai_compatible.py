@@ -69,7 +69,7 @@ DUMMY_KEY = "dummy_key"
 
 # What models that take no `temperature` do not take either.
 _SAMPLING = ("top_p", "presence_penalty", "frequency_penalty")
-# Models that refuse `max_tokens` and `temperature`.
+# Models that refuse `max_tokens`, `temperature` and `stop`.
 _REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
 # Models that refuse `temperature` only.
 _FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]5", re.IGNORECASE)
@@ -95,7 +95,7 @@ class OpenAICompatible(Provider):
         takes_temperature = not is_reasoning and not _FIXED_TEMPERATURE.search(identifier)
         if prompt.temperature is not None and takes_temperature:
             body["temperature"] = prompt.temperature
-        if prompt.stop:
+        if prompt.stop and not is_reasoning:
             body["stop"] = list(prompt.stop[:STOP_MAX])
         if options := prompt.options():
             kept = options if takes_temperature else options.keys() - _SAMPLING

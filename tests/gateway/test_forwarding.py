@@ -247,7 +247,7 @@ class TestEmbedding:
     def test_whose_tokens_nobody_counts_has_them_estimated(self, opened_embedding):
         forwarding.forward([opened_embedding("nousage")])
 
-        assert (record().prompt_tokens, record().completion_tokens) == (4, 0)
+        assert (record().prompt_tokens, record().completion_tokens) == (5, 0)
         assert record().are_tokens_estimated
 
 

@@ -20,7 +20,7 @@ from features.catalog import PROMPTS
 from gateway import pipeline
 from gateway.api import wire
 from gateway.api.code import Text255, Turn
-from gateway.api.endpoint import Endpoint, get_caller, origin
+from gateway.api.endpoint import Endpoint, call_facts, get_caller
 from gateway.api.errors import Forbidden, NotFound
 from gateway.api.model_fields import FlatModel, known_family
 from gateway.api.responses import json_response, text_stream
@@ -155,5 +155,5 @@ def _call(request: Request, unit: Unit, payload: Payload, *, is_streamed: bool) 
         named_model=payload.as_named(),
         is_streamed=is_streamed,
         deadline_s=settings.GATEWAY_PROMPT_DEADLINE_S,
-        **origin(request),
+        **call_facts(request),
     )

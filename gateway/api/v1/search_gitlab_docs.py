@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints
 from rest_framework.request import Request
 
 from gateway.api import wire
-from gateway.api.endpoint import Endpoint, correlation_id, get_caller
+from gateway.api.endpoint import Endpoint, call_facts, get_caller
 from gateway.api.errors import Forbidden
 from gateway.api.responses import json_response
 from gateway.calls import Call
@@ -57,18 +57,14 @@ class SearchGitLabDocs(Endpoint):
     def post(self, request: Request) -> HttpResponseBase:
         """Read the wire format, ask the index, write the wire format."""
         asked = wire.read(request._request, Input).payload
-        caller = get_caller(request)
-        if not caller.can(UNIT_PRIMITIVES):
+        if not get_caller(request).can(UNIT_PRIMITIVES):
             raise Forbidden("Unauthorized to search documentations")
         call = Call(
             feature="duo_chat",
-            prompt="",
-            endpoint=request.path,
-            caller=caller,
             inputs={"query": asked.query, "page_size": str(asked.page_size)},
             is_streamed=False,
             deadline_s=settings.GATEWAY_PROMPT_DEADLINE_S,
-            correlation_id=correlation_id(request._request),
+            **call_facts(request),
         )
         found = lookup.find(call, limit=asked.page_size)
         return json_response(

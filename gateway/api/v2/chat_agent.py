@@ -29,7 +29,7 @@ from features.chat_tools import NO_RELEASE, Release, Tool
 from gateway import pipeline
 from gateway.api import chat_turns, wire
 from gateway.api.chat_turns import Action, Message, NullableText, Page, Step, UnusableConversation
-from gateway.api.endpoint import Endpoint, get_caller, origin
+from gateway.api.endpoint import Endpoint, call_facts, get_caller
 from gateway.api.errors import BadRequest, Forbidden
 from gateway.api.model_fields import ModelMetadata
 from gateway.api.responses import ndjson_stream
@@ -57,12 +57,14 @@ SCOPED = (
 # What GitLab cannot give the model whatever tools there are, unless it says something else.
 UNAVAILABLE = ("pipelines", "vulnerabilities")
 
+# Words that GitLab looks for.
 TOO_LONG = "prompt is too long"
 TOOL_NOT_AVAILABLE = "tool not available"
 # What is told by an event, and whether it may help to ask again at once. Everything else that can
 # go wrong is answered with the status that it has on every route.
 FAILURES = {
     "unusable_conversation": False,
+    "body_too_large": False,
     "prompt_too_large": False,
     "context_too_long": False,
     "backend_unreachable": True,
@@ -81,7 +83,7 @@ FAILURES = {
     "reply_lost": True,
     "worker_lost": True,
 }
-OVERFLOWS = ("prompt_too_large", "context_too_long")
+OVERFLOWS = ("body_too_large", "prompt_too_large", "context_too_long")
 
 
 class FlatStep(Action):
@@ -154,20 +156,32 @@ class ChatAgent(Endpoint):
 
     def post(self, request: Request) -> HttpResponseBase:
         """Read the wire format, ask the pipeline, write the wire format."""
-        data = wire.read(request._request, Input)
-        if any(m.agent_scratchpad is not None and m.role != "assistant" for m in data.messages):
-            raise BadRequest("agent_scratchpad can only be present when role is ASSISTANT")
-        release = _release(request)
-        caller = get_caller(request)
-        _authorize(caller, release, data)
-        tools = chat_tools.offered(can=caller.can, release=release)
         try:
-            stream = pipeline.stream(_call(request, data, tools))
-        except (UnusableConversation, PromptError, GatewayError) as error:
+            call, tools = _read(request)
+            stream = pipeline.stream(call)
+        except (UnusableConversation, wire.BodyTooLarge, PromptError, GatewayError) as error:
             if error.code not in FAILURES:
                 raise
             return ndjson_stream(_failed(error))
-        return ndjson_stream(_events(stream, [tool.name for tool in tools]))
+        return ndjson_stream(_events(stream, tools))
+
+
+def _read(request: Request) -> tuple[Call, tuple[str, ...]]:
+    """Return the call, and the names of the tools that the model is offered.
+
+    Raises:
+        UnreadableBody, InvalidBody: see `wire.read`.
+        BadRequest: a question has steps.
+        Forbidden: the token does not allow it.
+        UnusableConversation: there is nothing to answer.
+    """
+    data = wire.read(request._request, Input)
+    if any(m.agent_scratchpad is not None and m.role != "assistant" for m in data.messages):
+        raise BadRequest("agent_scratchpad can only be present when role is ASSISTANT")
+    caller, release = get_caller(request), _release(request)
+    _authorize(caller, release, data)
+    tools = chat_tools.offered(can=caller.can, release=release)
+    return _call(request, data, tools), tuple(tool.name for tool in tools)
 
 
 def _release(request: Request) -> Release:
@@ -196,11 +210,6 @@ def _authorize(caller: Caller, release: Release, data: Input) -> None:
 
 
 def _call(request: Request, data: Input, tools: Sequence[Tool]) -> Call:
-    """Return the call.
-
-    Raises:
-        UnusableConversation: there is nothing to answer.
-    """
     unavailable = data.unavailable_resources
     if unavailable is None:
         unavailable = list(UNAVAILABLE)
@@ -216,7 +225,7 @@ def _call(request: Request, data: Input, tools: Sequence[Tool]) -> Call:
         named_model=data.model_metadata.as_named() if data.model_metadata else None,
         is_streamed=True,
         deadline_s=settings.GATEWAY_PROMPT_DEADLINE_S,
-        **origin(request),
+        **call_facts(request),
     )
 
 
@@ -275,7 +284,7 @@ def _failed(error: Exception) -> Iterator[str]:
 
 def _error(error: BaseException, *, may_retry: bool = True) -> str:
     code = getattr(error, "code", "")
-    message = f"{TOO_LONG}: {error}" if code in OVERFLOWS else str(error)
+    message = f"{TOO_LONG} ({code})" if code in OVERFLOWS else str(error)
     return _event(
         "error", {"message": message, "retryable": may_retry and FAILURES.get(code, False)}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,10 +139,12 @@ class TestBuild:
         ],
     )
     def test_limits_a_reasoning_model_in_its_own_way(self, fields):
-        body = PROVIDER.build(CHAT, model(**fields), is_streamed=False).body
+        prompt = replace(CHAT, stop=("Observation:",))
+
+        body = PROVIDER.build(prompt, model(**fields), is_streamed=False).body
 
         assert body["max_completion_tokens"] == 16
-        assert not {"max_tokens", "temperature"} & set(body)
+        assert not {"max_tokens", "temperature", "stop"} & set(body)
 
     @pytest.mark.parametrize(
         "identifier", ["gpt-4o", "gpt-50", "olmo1", "foo1", "o10", "solo3", "gpt-oss-20b"]

@@ -8,7 +8,9 @@ import pytest
 from features import snapshot
 from features.react import FinalAnswer
 from gateway.api import errors
+from gateway.api.chat_turns import UnusableConversation
 from gateway.api.v2 import chat_agent
+from gateway.api.wire import BodyTooLarge
 from gateway.audit import store
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord
 from gateway.calls import Ending
@@ -533,14 +535,16 @@ class TestFailures:
     def test_of_the_window_are_told_in_the_words_that_gitlab_looks_for(self, broken):
         _, got = broken(model="toolong")
 
-        message = "prompt is too long: The prompt is too long for the model."
-        assert events(got) == [error(message)]
+        assert events(got) == [error("prompt is too long (context_too_long)")]
         assert closed_record().error_code == "context_too_long"
 
-    def test_of_our_own_limit_are_told_so_too(self, broken, backend):
-        _, got = broken(user("x" * 1_100_000))
+    @pytest.mark.parametrize(
+        ("size", "code"), [(1_100_000, "prompt_too_large"), (2_100_000, "body_too_large")]
+    )
+    def test_of_our_own_limits_are_told_so_too(self, broken, backend, size, code):
+        _, got = broken(user("x" * size))
 
-        assert events(got) == [error("prompt is too long: The prompt is over 1,048,576 bytes.")]
+        assert events(got) == [error(f"prompt is too long ({code})")]
         assert not backend.calls
 
     @pytest.mark.parametrize(
@@ -616,7 +620,9 @@ class TestFailures:
         assert "script says" not in seen
 
     def test_that_are_told_by_an_event_are_ones_that_there_are(self):
-        assert chat_agent.FAILURES.keys() - {"unusable_conversation"} <= errors.STATUS.keys()
+        ours = {UnusableConversation.code, BodyTooLarge.code}
+
+        assert chat_agent.FAILURES.keys() <= errors.STATUS.keys() | ours
 
 
 class TestBodies:
