@@ -107,7 +107,7 @@ class Duo:
             "/v4/code/suggestions",
             {"prompt_components": [component]},
             timeout_s=WORKHORSE_TIMEOUT_S,
-            **{"X-Supports-Sse-Streaming": "true"},
+            headers={"X-Supports-Sse-Streaming": "true"},
         )
         if reply.headers.get("x-streaming-format") != "sse":
             raise rails.Unreadable(reply.text)
@@ -205,11 +205,13 @@ class Duo:
         *,
         names_model: bool = True,
         timeout_s: float = 60,
-        **headers: str,
+        headers: dict[str, str] | None = None,
     ) -> Reply:
         if names_model and body is not None:
             body = {**body, "model_metadata": self._metadata}
-        return self._send(path, body, self._gateway.gitlab.headers() | headers, timeout_s=timeout_s)
+        return self._send(
+            path, body, self._gateway.gitlab.headers() | (headers or {}), timeout_s=timeout_s
+        )
 
     def _send(
         self, path: str, body: dict[str, Any] | None, headers: dict[str, str], *, timeout_s: float
