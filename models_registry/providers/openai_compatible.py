@@ -67,13 +67,7 @@ class OpenAICompatible(Provider):
     label = "OpenAI-compatible (vLLM, llama.cpp, TGI, Ollama, LM Studio)"
 
     def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
-        if not model.endpoint:
-            raise ModelMisconfigured("The model has no endpoint.")
-        if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
-            raise ModelMisconfigured(
-                "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
-                "server with OpenAI's API in front of it, and enter that as the endpoint."
-            )
+        _check_endpoint(model)
         identifier = served_name(model.identifier) or model.family
         body: dict[str, Any] = {"model": identifier}
         if prompt.text is not None:
@@ -94,9 +88,16 @@ class OpenAICompatible(Provider):
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return Request(
             url=f"{model.endpoint}/{path}",
-            headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
+            headers=_authorization(model),
             body=body,
         )
+
+    def build_list(self, model: ModelConfig) -> Request:
+        _check_endpoint(model)
+        return Request(url=f"{model.endpoint}/models", headers=_authorization(model), body=None)
+
+    def parse_list(self, reply: Any) -> list[Any]:
+        return [entry["id"] for entry in reply["data"]]
 
     def parse_reply(self, reply: Any) -> Completion:
         if reply.get("error"):
@@ -125,6 +126,20 @@ class OpenAICompatible(Provider):
             finish_reason=as_finish_reason(choice.get("finish_reason")),
             **usage,
         )
+
+
+def _check_endpoint(model: ModelConfig) -> None:
+    if not model.endpoint:
+        raise ModelMisconfigured("The model has no endpoint.")
+    if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
+        raise ModelMisconfigured(
+            "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
+            "server with OpenAI's API in front of it, and enter that as the endpoint."
+        )
+
+
+def _authorization(model: ModelConfig) -> dict[str, str]:
+    return {"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"}
 
 
 def served_name(identifier: str) -> str:
