@@ -11,13 +11,12 @@ import hmac
 import json
 from typing import Any, ClassVar
 
-from cryptography import x509
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
 
-from models_registry import egress, families, providers
+from models_registry import certificates, egress, families, providers
 from models_registry.configuration import Configuration, ConfigVersion  # noqa: F401  # its table
 from models_registry.errors import ModelMisconfigured
 from models_registry.fields import CannotDecrypt, EncryptedTextField, clear_text
@@ -37,7 +36,7 @@ class State(models.TextChoices):
 def validate_pem(value: str) -> None:
     """Refuse a CA bundle that holds no certificate or a broken one."""
     try:
-        x509.load_pem_x509_certificates(value.encode())
+        certificates.as_pem(value.encode())
     except ValueError:
         raise ValidationError(
             "This is not a PEM file with certificates (-----BEGIN CERTIFICATE-----)."
