@@ -134,7 +134,7 @@ class TestListModels:
         ):
             names(server.url)
 
-        assert no_http.value.status is None
+        assert failure.value.status is None
 
 
 class TestStatuses:
