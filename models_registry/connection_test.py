@@ -24,7 +24,8 @@ from django.utils import timezone
 from models_registry import certificates
 from models_registry.advice import advice
 from models_registry.certificates import Certificate
-from models_registry.egress import Limits, Walk
+from models_registry.egress import Limits, Walk, check_endpoint
+from models_registry.egress_ledger import as_entry
 from models_registry.errors import (
     BackendAuthFailed,
     BackendFailed,
@@ -150,13 +151,11 @@ class _Trial:
 
     def facts(self) -> dict[str, str]:
         """Return what advice may mention."""
-        host = self.walk.host if self.walk else ""
-        port = str(self.walk.port) if self.walk else ""
-        written = f"[{host}]" if ":" in host else host
+        host, port = (self.walk.host, self.walk.port) if self.walk else ("", 0)
         return {
             "host": host,
-            "port": port,
-            "entry": f"{written}:{port}",
+            "port": str(port),
+            "entry": as_entry(host, port),
             "request_id": self.request_id,
         }
 
@@ -208,6 +207,7 @@ def _address(trial: _Trial) -> Finding:
         pool_key=str(trial.model.revision_id),
         limits=_within(WALK_S),
     )
+    check_endpoint(trial.model.endpoint)
     walk.check()
     if walk.is_name:
         return Finding(text=f"{walk.host} is a name; the next step checks where it leads.")
@@ -403,7 +403,8 @@ def _failed(
     kind: Kind, ms: int, found: str, words: tuple[str, ...], facts: Mapping[str, str]
 ) -> Step:
     given = advice(kind.slug, *words, facts=facts)
-    finding, _, _ = found.partition(". ")  # what errors say beyond it is advice for other readers
+    # What errors say beyond the first sentence is advice for readers who see no fix.
+    finding = re.split(r"[.;] ", found)[0]
     return Step(
         slug=kind.slug,
         name=kind.name,

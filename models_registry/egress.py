@@ -313,12 +313,32 @@ def validate_endpoint(url: str) -> None:
         ValidationError: with a sentence that says what to change.
     """
     try:
-        target = _parse(url)
-        if target.has_query:
-            raise ModelMisconfigured("The endpoint holds a query (?…). Remove it.")
-        _check_written(target, egress_ledger.MODEL)
+        check_endpoint(url)
     except ModelError as exc:
         raise ValidationError(str(exc), code=exc.code) from exc
+
+
+def check_endpoint(url: str) -> None:
+    """Pass if the URL can be a model's endpoint, as far as it is written.
+
+    Raises:
+        ModelMisconfigured: it cannot be read, or holds what an endpoint must not.
+        EgressDenied: it is an address that may not be dialed.
+    """
+    target = _parse(url)
+    if target.has_query:
+        raise ModelMisconfigured("The endpoint holds a query (?…). Remove it.")
+    _check_written(target, egress_ledger.MODEL)
+
+
+def address_of(url: str) -> str:
+    """Return host:port of a URL, and nothing else of it.
+
+    Raises:
+        ModelMisconfigured: it cannot be read.
+    """
+    target = _parse(url)
+    return egress_ledger.as_entry(target.host, target.port)
 
 
 def _check_written(target: _Target, purpose: str) -> None:

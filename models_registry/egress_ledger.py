@@ -41,6 +41,11 @@ class Tally:
     reason: str = ""
 
 
+def as_entry(host: str, port: int) -> str:
+    """Return host and port as GATEWAY_EGRESS_ALLOW wants them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 _lock = threading.Lock()
 _tallies: dict[Destination, Tally] = {}
 

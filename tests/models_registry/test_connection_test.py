@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -81,10 +82,12 @@ def unknown_name(monkeypatch: pytest.MonkeyPatch, **_: Any) -> Iterator[ModelCon
 
 @contextmanager
 def slow_resolver(monkeypatch: pytest.MonkeyPatch, settings: Any, **_: Any) -> Any:
-    import time
+    def getaddrinfo(*_: object, **__: object) -> Any:
+        time.sleep(1)
+        return []
 
     settings.GATEWAY_CONNECT_S = 0.2
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     yield model(endpoint="http://llm.example.com:8000/v1")
 
 

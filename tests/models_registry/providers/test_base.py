@@ -29,6 +29,7 @@ from models_registry.errors import (
 )
 from models_registry.providers import PROVIDERS, choices, get_provider
 from models_registry.providers.base import parse_retry_after
+from models_registry.providers.openai_compatible import OpenAICompatible
 from models_registry.providers.types import Completion, Delta, Message, ModelConfig, Prompt
 from tests.models_registry import RawServer, Visitor, answering, chunked, sending
 
@@ -90,7 +91,7 @@ def answer_json(content: str = "Hello.", **fields: Any) -> bytes:
 
 
 def names(url: str) -> tuple[str, ...] | None:
-    return PROVIDER.list_models(model(url), limits=limits(), correlation_id="list")
+    return OpenAICompatible().list_models(model(url), limits=limits(), correlation_id="list")
 
 
 class TestListModels:
