@@ -298,6 +298,7 @@ UNFOLD = {
                     _page("Members", "group", "features", "membership"),
                     _page("Feature rules", "rule", "features", "featurerule"),
                     _page("API keys", "key", "features", "apikey"),
+                    _page("Egress", "output", "models_registry", "egressdestination"),
                 ],
             },
             {

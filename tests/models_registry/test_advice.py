@@ -9,9 +9,9 @@ import pytest
 from django.conf import settings
 
 from models_registry import advice as module
-from models_registry.admin import SelfHostedModelForm
 from models_registry.advice import ADVICE, UNKNOWN, advice
 from models_registry.connection_test import STEPS
+from models_registry.forms import SelfHostedModelForm
 
 FACTS = {
     name: f"<{name}>"
