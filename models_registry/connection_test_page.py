@@ -52,13 +52,14 @@ def answer(request: HttpRequest, form: Form) -> HttpResponseBase:
         ]
         return _refusal(lines, status=422)
     form.instance.endpoint = request.POST.get("endpoint", "").strip()[:ENDPOINT_MAX]
+    by, now = request.user.get_username(), timezone.now()
     try:
-        check = Check(form.instance, by=request.user.get_username(), now=timezone.now())
+        model_checks.limit_rate(form.instance, by=by, now=now)
     except TooManyChecks:
         limit = f"That were {model_checks.PER_MINUTE} tests within a minute. Wait a little."
         return _refusal([limit], status=429)
     return StreamingHttpResponse(
-        _pieces(check, form, user_id=request.user.pk or 0),
+        _pieces(Check(form.instance, by=by, now=now), form, user_id=request.user.pk or 0),
         # Not held back by a proxy either: nginx reads the second.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

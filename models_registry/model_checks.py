@@ -30,6 +30,18 @@ class TooManyChecks(Exception):
     """One person, or all for one model, started more tests than PER_MINUTE."""
 
 
+def limit_rate(model: SelfHostedModel, *, by: str, now: datetime) -> None:
+    """Pass if a person may start one more test of this model now.
+
+    Raises:
+        TooManyChecks: wait a minute.
+    """
+    lately = ModelCheck.objects.filter(started_at__gt=now - MINUTE)
+    theirs = lately.filter(Q(by=by) | Q(digest=model.digest_as(model.name)))
+    if theirs.count() >= PER_MINUTE:
+        raise TooManyChecks
+
+
 class Check:
     """A connection test of a model, saved or not."""
 
@@ -37,20 +49,19 @@ class Check:
         """Write down that it begins.
 
         Raises:
-            TooManyChecks: wait a minute.
             ModelMisconfigured: the model has a key that cannot be read any more.
         """
         self.model = model
         self._config = as_config(model)
-        digest = model.digest_as(model.name)
-        lately = ModelCheck.objects.filter(started_at__gt=now - MINUTE)
-        if lately.filter(Q(by=by) | Q(digest=digest)).count() >= PER_MINUTE:
-            raise TooManyChecks
         address = ""
         with suppress(ModelMisconfigured):
             address = egress.address_of(self._config.endpoint)
         self.row = ModelCheck.objects.create(
-            digest=digest, address=address, by=by, started_at=now, since=now
+            digest=model.digest_as(model.name),
+            address=address,
+            by=by,
+            started_at=now,
+            since=now,
         )
 
     def steps(self) -> Iterator[Step]:

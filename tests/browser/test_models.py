@@ -25,6 +25,16 @@ def run(page):
     return page.locator(".check-status").inner_text()
 
 
+def show_destination(page, destination):
+    """Open the egress page, and wait until the process has written a destination down."""
+
+    def is_listed():
+        page.goto(EGRESS)
+        return page.get_by_text(destination, exact=True).count() > 0
+
+    wait_until(is_listed, within_s=15, what=f"{destination} on the page")
+
+
 class TestConnectionTest:
     def test_leads_a_person_from_a_wrong_form_to_a_model_that_works(self, visit, gateway, backend):
         backend.needs_version = True
@@ -110,11 +120,8 @@ class TestEgress:
         fill(page, "outside", "https://8.8.8.8/v1", "gpt")
         said = run(page)
 
-        def listed():
-            page.goto(EGRESS)
-            return page.get_by_text("8.8.8.8:443", exact=True).count() > 0
+        show_destination(page, "8.8.8.8:443")
 
-        wait_until(listed, within_s=15, what="the destination on the page")
         assert "add 8.8.8.8:443 to GATEWAY_EGRESS_ALLOW" in said
         assert page.get_by_text("What may be reached").is_visible()
         assert page.get_by_text("10.0.0.0/8", exact=True).is_visible()

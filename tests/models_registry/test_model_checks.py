@@ -11,7 +11,7 @@ from django.utils import timezone
 from models_registry import model_checks
 from models_registry.connection_test import State, Step
 from models_registry.errors import ModelMisconfigured
-from models_registry.model_checks import Check, TooManyChecks, as_config
+from models_registry.model_checks import Check, TooManyChecks, as_config, limit_rate
 from models_registry.models import ModelCheck, SelfHostedModel
 from tests.factories import make_model
 
@@ -142,30 +142,35 @@ class TestSince:
         assert last(model).since == failed.since > first.since
 
 
-class TestLimit:
+class TestLimitRate:
     def test_stops_a_person_who_looks_for_open_ports(self):
+        now = timezone.now()
         for port in range(1, 11):
-            check(make_model(endpoint=f"http://127.0.0.1:{port}/v1"))
+            check(make_model(endpoint=f"http://127.0.0.1:{port}/v1"), now=now)
+        another = make_model(endpoint="http://127.0.0.1:11/v1")
 
         with pytest.raises(TooManyChecks):
-            check(make_model(endpoint="http://127.0.0.1:11/v1"))
-        check(make_model(endpoint="http://127.0.0.1:11/v1"), by="bob")
+            limit_rate(another, by="ann", now=now)
+        limit_rate(another, by="bob", now=now)
 
     def test_spares_the_model(self, backend):
+        now = timezone.now()
         model = make_model(endpoint=backend.endpoint, identifier="stub")
         for number in range(10):
-            check(model, by=f"person {number}")
+            check(model, by=f"person {number}", now=now)
 
         with pytest.raises(TooManyChecks):
-            check(model, by="one more")
+            limit_rate(model, by="one more", now=now)
 
-    def test_ends_after_a_minute(self, backend):
+    def test_passes_again_after_a_minute(self, backend):
+        now = timezone.now()
         model = make_model(endpoint=backend.endpoint, identifier="stub")
-        past = timezone.now() - timedelta(seconds=61)
         for _ in range(10):
-            check(model, now=past)
+            check(model, now=now)
 
-        check(model)
+        with pytest.raises(TooManyChecks):
+            limit_rate(model, by="ann", now=now + timedelta(seconds=59))
+        limit_rate(model, by="ann", now=now + timedelta(seconds=61))
 
 
 class TestForgetting:
