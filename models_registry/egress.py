@@ -1318,6 +1318,9 @@ class Walk:
     def close(self) -> None:
         """Let go of every connection that this walk and its exchanges made."""
         self._connection.hang_up()
+        with _pools_lock:
+            for key in [key for key, pool in _pools.items() if pool is self._pool]:
+                del _pools[key]
         self._pool.close()
 
 
