@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from models_registry import egress, egress_ledger
-from models_registry.connection_test import STEPS, State, Step, run
+from models_registry.connection_test import HELLO, STEPS, State, Step, run
+from models_registry.providers import PROVIDERS
 from models_registry.providers.types import ModelConfig
 from tests.models_registry import (
     ANSWER,
@@ -335,13 +336,23 @@ class TestRun:
         assert len({call.connection for call in backend.calls}) == 1
         assert len({call.headers["x-request-id"] for call in backend.calls}) == 1
 
-    def test_looks_anew_although_calls_left_a_connection_open(self, backend):
+    def test_neither_uses_nor_closes_the_connections_of_calls(self, backend):
         config = model(endpoint=backend.endpoint)
-        list(run(config))
+
+        def call():
+            PROVIDERS["openai_compatible"].complete(HELLO, config, limits=limits)
+            return backend.calls[-1].connection
+
+        limits = egress.Limits(
+            deadline_at=time.monotonic() + 5, first_byte_s=5, idle_s=5, max_bytes=10**6
+        )
+        first = call()
+        backend.forget()
         list(run(config))
 
-        assert len({call.connection for call in backend.calls}) == 2
-        assert egress._pools == {}
+        assert first not in {call.connection for call in backend.calls}
+        assert call() == first
+        assert len(egress._pools) == 1
 
     def test_yields_each_step_as_soon_as_it_is_taken(self, backend):
         steps = run(model(endpoint=backend.endpoint))
