@@ -40,11 +40,13 @@ from gateway.audit.models import (
 from gateway.audit.records import Outcome, close_soon
 from gateway.errors import InferenceFailed, ProcessLost, WorkerLost
 from gateway.frames import Broken, End
+from models_registry import egress_report
 from models_registry.providers.types import ToolCall
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+EGRESS_EVERY_S = 10.0
 # A request that heard nothing for so long may be waiting for what was lost.
 SUSPICIOUS_AFTER_S = 2.0
 REAP_BATCH = 500
@@ -78,7 +80,7 @@ def stop() -> None:
 
 
 def _run(process_id: str, kind: ProcessKind) -> None:
-    reap_at = 0.0
+    reap_at = egress_at = 0.0
     while not _stopping.is_set():
         try:
             renew_lease(process_id, kind, now=timezone.now())
@@ -87,6 +89,9 @@ def _run(process_id: str, kind: ProcessKind) -> None:
             if time.monotonic() >= reap_at:
                 reap(now=timezone.now())
                 reap_at = time.monotonic() + settings.GATEWAY_LEASE_S / 3
+            if time.monotonic() >= egress_at:
+                write_egress()
+                egress_at = time.monotonic() + EGRESS_EVERY_S
             _missing[:] = [] if bus.is_reachable() else ["the queue"]
         except DatabaseError as exc:
             if "the audit log" not in _missing:
@@ -97,7 +102,17 @@ def _run(process_id: str, kind: ProcessKind) -> None:
         finally:
             close_old_connections()
         _stopping.wait(LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+    write_egress()
+    close_old_connections()
     _ended.set()
+
+
+def write_egress() -> None:
+    """Write down who went through the door; if that fails, it is written the next time."""
+    try:
+        egress_report.flush()
+    except DatabaseError as exc:
+        logger.warning("egress_report.failed", extra={"error": type(exc).__name__})
 
 
 def renew_lease(process_id: str, kind: ProcessKind, *, now: datetime) -> None:

@@ -30,10 +30,14 @@ class ModelError(Exception):
     code = "model_error"
     is_retryable = False
 
-    def __init__(self, message: str = "", *, status: int | None = None) -> None:
-        """Keep the backend's HTTP status, if it gave one."""
+    def __init__(self, message: str = "", *, status: int | None = None, reason: str = "") -> None:
+        """Keep the backend's HTTP status, if it gave one, and what exactly is wrong, in one word.
+
+        The connection test finds its advice by `reason` (`models_registry/advice.py`).
+        """
         super().__init__(message or (self.__doc__ or "").strip())
         self.status = status
+        self.reason = reason
 
 
 class BackendUnreachable(ModelError):

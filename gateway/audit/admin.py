@@ -20,7 +20,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
@@ -30,32 +29,10 @@ from gateway.audit.conversation import conversation
 from gateway.audit.escapes import visible
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord, Process, State
 from gateway.audit.paging import BoundedPaginator
+from models_registry.read_only_admin import ReadOnlyAdmin
 
 # The frame is a page of its own, for text that users and models wrote: nothing in it runs or loads.
 FRAME_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'self'; sandbox"
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
-    """Nobody adds, changes or deletes, whatever their rights."""
-
-    actions = None
-    fieldsets = ()
-
-    def get_urls(self) -> list[URLPattern]:
-        """Answer 405 to every method that could change something, before any other look."""
-        urls: list[URLPattern] = super().get_urls()
-        for url in urls:
-            url.callback = require_safe(url.callback)
-        return urls
-
-    def has_add_permission(self, request: HttpRequest, *_: object) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
 
 
 class Records(ChangeList):  # type: ignore[misc]  # Unfold has no types

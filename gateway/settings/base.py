@@ -305,6 +305,7 @@ UNFOLD = {
                     _page("Feature rules", "rule", "features", "featurerule"),
                     _page("API keys", "key", "features", "apikey"),
                     _page("Vendor route", "logout", "features", "vendorroute"),
+                    _page("Egress", "output", "models_registry", "egressdestination"),
                 ],
             },
             {

@@ -52,6 +52,7 @@ TOKENS_MAX = 2**31 - 1
 TOOL_CALLS_MAX = 128
 NAME_MAX = 256
 RETRY_AFTER_MAX_S = 3600.0
+LIST_MAX_BYTES = 1_000_000
 
 # How servers say that a prompt does not fit: vLLM, llama.cpp, TGI, Ollama, OpenAI, Anthropic.
 _TOO_LONG = re.compile(
@@ -70,11 +71,11 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One HTTP request to a backend; `body` becomes JSON."""
+    """One HTTP request to a backend; `body` becomes JSON, None makes it a GET."""
 
     url: str
     headers: Mapping[str, str]
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | None
 
 
 class Provider(ABC):
@@ -124,9 +125,52 @@ class Provider(ABC):
         """
         raise NotImplementedError
 
+    def build_list(self, model: ModelConfig) -> Request | None:
+        """Return the request that lists what the server serves and costs no token, if there is one.
+
+        Raises:
+            ModelMisconfigured: the model lacks what the format needs.
+        """
+        return None
+
+    def parse_list(self, reply: Any) -> list[Any]:
+        """Return the names of the models in the JSON of the list.
+
+        Raises:
+            LookupError, TypeError, AttributeError: the JSON is not what the format promises.
+        """
+        raise NotImplementedError
+
     def is_end(self, event: sse.Event) -> bool:
         """Test whether this event is the format's end marker."""
         return event.data == "[DONE]"
+
+    def list_models(
+        self, model: ModelConfig, *, limits: Limits, correlation_id: str = ""
+    ) -> tuple[str, ...] | None:
+        """Return the names under which the server serves models, or None if the format has no list.
+
+        Raises:
+            ModelError: there is no list; with a status if the server spoke HTTP at all.
+        """
+        request = self.build_list(model)
+        if request is None:
+            return None
+        with _send(request, model, limits, None, correlation_id) as reply:
+            _raise_for_status(reply)
+            _media_type(reply)
+            body = reply.read(LIST_MAX_BYTES)
+        try:
+            names = self.parse_list(load_json(body.decode("utf-8", "replace")))
+        except _WRONG_SHAPE as exc:
+            raise MalformedReply(
+                "The answer is not a list of models.", status=reply.status
+            ) from exc
+        return tuple(
+            name
+            for name in names
+            if isinstance(name, str) and name.isprintable() and 0 < len(name) <= NAME_MAX
+        )
 
     def complete(
         self,
@@ -280,18 +324,16 @@ def _send(
     cancellation: Cancellation | None,
     correlation_id: str,
 ) -> AbstractContextManager[Reply]:
-    headers = {
-        **request.headers,
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-    }
+    headers = {**request.headers, "Accept": "application/json"}
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
     if correlation_id and correlation_id.isascii() and correlation_id.isprintable():
         headers["X-Request-ID"] = correlation_id
     return egress.exchange(
-        "POST",
+        "GET" if request.body is None else "POST",
         request.url,
         headers=headers,
-        body=_dump_json(request.body),
+        body=None if request.body is None else _dump_json(request.body),
         limits=limits,
         cancellation=cancellation,
         ca_bundle=model.ca_bundle,
@@ -412,7 +454,9 @@ def _media_type(reply: Reply) -> str:
     if media == "text/html":
         raise MalformedReply(
             "The server answered with a web page. Check that the endpoint is the model server's"
-            " (it usually ends in /v1), and that no login page stands in front of it."
+            " (it usually ends in /v1), and that no login page stands in front of it.",
+            status=reply.status,
+            reason="web_page",
         )
     return media
 

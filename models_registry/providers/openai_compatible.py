@@ -104,6 +104,12 @@ class OpenAICompatible(Provider):
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return _request(path, model, body)
 
+    def build_list(self, model: ModelConfig) -> Request:
+        return _request("models", model, None)
+
+    def parse_list(self, reply: Any) -> list[Any]:
+        return [entry["id"] for entry in reply["data"]]
+
     def parse_reply(self, reply: Any) -> Completion:
         if reply.get("error"):
             raise failure(reply["error"])
@@ -169,7 +175,7 @@ def served_name(identifier: str) -> str:
     return name if slash and route in ROUTES else identifier
 
 
-def _request(path: str, model: ModelConfig, body: dict[str, Any]) -> Request:
+def _request(path: str, model: ModelConfig, body: dict[str, Any] | None) -> Request:
     """Return a request to one of the endpoint's paths.
 
     Raises:

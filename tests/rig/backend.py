@@ -34,8 +34,11 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     fixed-length     vectors of VECTOR_SIZE numbers, however many were asked for
 
 `/embeddings` answers each text with `vector_of(text)`.
+    whole            answers whole although a stream was asked for
+    chat-only        HTTP 404 on /completions
 
-Paths work with and without the `/v1` prefix.
+Paths work with and without the `/v1` prefix, unless `needs_version`; `names` are the models that
+are listed, and with an `api_key` everything else is 401.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
 
 from tests.rig.processes import wait_until
@@ -87,6 +91,7 @@ ERROR_TYPES = {
 _NUMBERED = re.compile(r"(err|flaky|hang|stall|slow|ttft|drip|tokens)-(\d+)(?:ms|s)?")
 _WORDS = frozenset(
     {
+        "chat-only",
         "cut-midstream",
         "drip",
         "echo",
@@ -107,6 +112,7 @@ _WORDS = frozenset(
         "think",
         "toolong",
         "tools",
+        "whole",
     }
 )
 
@@ -180,7 +186,11 @@ class ScriptedBackend:
         self.calls: list[Call] = []
         self.departures: list[Departure] = []
         self.answers: dict[str, tuple[str, ...]] = {}
+        self.names = ["stub", "codestral", "llama3"]
+        self.needs_version = False
+        self.api_key = ""
         self.seen: Counter[str] = Counter()
+        self.numbers = count(1)
         self.stopped = threading.Event()
         self.connections: set[socket.socket] = set()
         handler = type("Handler", (_Handler,), {"backend": self})
@@ -242,11 +252,13 @@ class _Handler(BaseHTTPRequestHandler):
     backend: ScriptedBackend
     script: _Script
     call: Call
+    number: int
     tokens_sent: int
 
     def setup(self) -> None:
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.number = next(self.backend.numbers)
         self.backend.connections.add(self.connection)
 
     def finish(self) -> None:
@@ -261,15 +273,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._receive()
+        if self._is_refused():
+            return None
         path = self.path.removeprefix("/v1")
         if path == "/models":
-            return self._whole(200, {"object": "list", "data": _models()})
+            return self._whole(200, {"object": "list", "data": _models(self.backend.names)})
         if path in ("/", "/health"):
             return self._whole(200, {"status": "ok"})
         return self._whole(404, _error(404, "no such route"))
 
     def do_POST(self) -> None:
         self._receive()
+        if self._is_refused():
+            return
         self.tokens_sent = 0
         try:
             self._answer()
@@ -295,13 +311,24 @@ class _Handler(BaseHTTPRequestHandler):
             raw=raw,
             body=body,
             at=time.monotonic(),
-            connection=id(self.connection),
+            connection=self.number,
         )
         self.script = _Script.of(self.call.model)
         self.backend.seen[self.call.model] += 1
         self.backend.calls.append(self.call)
 
     # Answering
+
+    def _is_refused(self) -> bool:
+        """Answer those who have not the key, or look for a path without its version."""
+        wanted = self.backend.api_key
+        if wanted and self.call.headers.get("authorization") != f"Bearer {wanted}":
+            self._whole(401, _error(401, "the key is wrong"))
+        elif self.backend.needs_version and not self.path.startswith("/v1/"):
+            self._whole(404, _error(404, "no such route"))
+        else:
+            return False
+        return True
 
     def _answer(self) -> None:
         script, path = self.script, self.path.removeprefix("/v1")
@@ -310,13 +337,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if "redirect" in script and not path.startswith("/elsewhere"):
             return self._whole(307, {}, location=f"{self.backend.url}/elsewhere{self.path}")
-        if path not in ("/chat/completions", "/completions", "/embeddings"):
+        if path not in ("/chat/completions", "/completions", "/embeddings") or (
+            path == "/completions" and "chat-only" in script
+        ):
             return self._whole(404, _error(404, "no such route"))
         if self._fails():
             return None
         if path == "/embeddings":
             return self._embed()
-        if isinstance(self.call.body, dict) and self.call.body.get("stream"):
+        wants_stream = isinstance(self.call.body, dict) and self.call.body.get("stream")
+        if wants_stream and "whole" not in script:
             return self._stream(is_chat=path == "/chat/completions")
         return self._complete(is_chat=path == "/chat/completions")
 
@@ -583,8 +613,7 @@ def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
 
 
-def _models() -> list[dict[str, Any]]:
+def _models(names: list[str]) -> list[dict[str, Any]]:
     return [
-        {"id": name, "object": "model", "created": CREATED, "owned_by": "rig"}
-        for name in ("stub", "codestral", "llama3")
+        {"id": name, "object": "model", "created": CREATED, "owned_by": "rig"} for name in names
     ]

@@ -21,7 +21,7 @@ UNANSWERED = {
     "/v1/proxy/openai/v1/nothing",
 }
 DEEP = 100_000
-VALUES = (
+VALUES: tuple[object, ...] = (
     None,
     True,
     -1,

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from features.models import ApiKey, FeatureRule, Group, Membership
 from gateway.audit.models import InferenceContent, InferenceRecord, Process
-from models_registry.models import SelfHostedModel
+from models_registry.models import EgressDestination, SelfHostedModel
 from tests.factories import (
     make_api_key,
     make_group,
@@ -392,6 +392,9 @@ class TestAuditorsReadRecordsAndNothingElse:
         process.save()
         rows = {
             "models_registry/selfhostedmodel": model,
+            "models_registry/egressdestination": EgressDestination.objects.create(
+                host="10.1.2.3", port=8000, purpose="model"
+            ),
             "features/group": group,
             "features/featurerule": make_rule(group, model=model),
             "features/membership": make_member(group, "user-7"),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from models_registry import egress
 from models_registry.egress import Cancellation, Limits
 from models_registry.errors import (
     AnswerTooLarge,
@@ -33,6 +31,7 @@ from models_registry.errors import (
 from models_registry.providers import PROVIDERS, choices, get_provider
 from models_registry.providers.base import TOOL_CALLS_MAX, Provider, parse_retry_after
 from models_registry.providers.embedding import Embedding, Texts
+from models_registry.providers.openai_compatible import OpenAICompatible
 from models_registry.providers.types import (
     Completion,
     Delta,
@@ -52,12 +51,6 @@ DONE = b"data: [DONE]\n\n"
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_left() -> Iterator[None]:
-    yield
-    egress.close_connections()
 
 
 def model(endpoint: str, **fields: Any) -> ModelConfig:
@@ -104,6 +97,54 @@ def text_event(text: str) -> bytes:
 def answer_json(content: str = "Hello.", **fields: Any) -> bytes:
     choice = {"message": {"content": content}, "finish_reason": "stop"}
     return json.dumps({"choices": [choice], **fields}).encode()
+
+
+def names(url: str) -> tuple[str, ...] | None:
+    return OpenAICompatible().list_models(model(url), limits=limits(), correlation_id="list")
+
+
+class TestListModels:
+    def test_returns_the_names_that_are_names(self):
+        listed = (
+            b'{"data": [{"id": "house"}, {"id": "<b>"}, {"id": 7}, {"id": "a\\nb"}, {"id": ""}]}'
+        )
+        with RawServer(answering(reply(listed))) as server:
+            assert names(server.url) == ("house", "<b>")
+
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"GET /models HTTP/1.1\r\n")
+        assert f"Authorization: Bearer {KEY}".encode() in head
+        assert b"X-Request-ID: list" in head
+        assert b"Content-Type" not in head
+        assert body == b""
+
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            (reply(b"{}", status=b"401 No"), BackendAuthFailed),
+            (reply(b"{}", status=b"404 No"), BackendNotFound),
+            (reply(b"{}", status=b"503 No"), BackendFailed),
+            (reply(b"{}", status=b"302 Found"), BackendRejected),
+            (reply(b"<html>", media=b"text/html"), MalformedReply),
+            (reply(b"nonsense"), MalformedReply),
+            (reply(b"[]"), MalformedReply),
+            (reply(b'{"data": [1]}'), MalformedReply),
+        ],
+    )
+    def test_keeps_the_status_of_what_is_no_list(self, answer, error):
+        with RawServer(answering(answer)) as server, pytest.raises(error) as failure:
+            names(server.url)
+
+        assert failure.value.status == int(answer.split()[1])
+
+    def test_has_no_status_where_nobody_spoke_http(self):
+        with (
+            RawServer(sending(b"220 mail\r\n")) as server,
+            pytest.raises(MalformedReply) as failure,
+        ):
+            names(server.url)
+
+        assert failure.value.status is None
 
 
 class TestStatuses:
