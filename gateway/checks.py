@@ -8,7 +8,7 @@
     gateway.E006  DEBUG is on or any host is allowed (deploy)
     gateway.W001  GATEWAY_GITLAB_URL is not set, so no GitLab can call (deploy)
     gateway.W002  GATEWAY_SIGNING_KEY_FILE is not set, so editors cannot call directly (deploy)
-    gateway.W013  there is no index of GitLab's documentation, so searches find nothing (deploy)
+    gateway.I013  there is no index of GitLab's documentation, so searches find nothing (deploy)
     gateway.E014  GATEWAY_VENDOR_ROUTE_URL cannot be used
     gateway.W014  GATEWAY_VENDOR_ROUTE_URL is not https, so tokens travel in the clear (deploy)
 
@@ -21,7 +21,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from features.catalog import PROMPTS
@@ -38,6 +38,7 @@ LIMITS = (
     "GATEWAY_CODE_DEADLINE_S",
     "GATEWAY_PROMPT_DEADLINE_S",
     "GATEWAY_CHECK_DEADLINE_S",
+    "GATEWAY_CONVERSATION_DEADLINE_S",
     "GATEWAY_CONNECT_S",
     "GATEWAY_FIRST_BYTE_S",
     "GATEWAY_IDLE_S",
@@ -144,9 +145,9 @@ def documentation_is_indexed(**_: Any) -> list[CheckMessage]:
     if index.path().exists():
         return []
     return [
-        Warning(
+        Info(
             "There is no index of GitLab's documentation.",
             hint="manage.py index_docs FOLDER, with a checkout of the GitLab that you run.",
-            id="gateway.W013",
+            id="gateway.I013",
         )
     ]

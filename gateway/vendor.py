@@ -104,6 +104,7 @@ def forward(diverted: Diverted, message: Message) -> VendorAnswer:
                 limits=_limits(call),
                 cancellation=cancellation,
                 pool_key=VENDOR_ROUTE,
+                purpose=VENDOR_ROUTE,
             )
         )
         is_streamed = call.is_streamed and reply.status < 300

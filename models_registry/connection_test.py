@@ -37,8 +37,10 @@ from models_registry.errors import (
     ModelError,
     ModelMisconfigured,
 )
+from models_registry.families import EMBEDDING
 from models_registry.providers import get_provider
 from models_registry.providers.base import Provider
+from models_registry.providers.embedding import Texts
 from models_registry.providers.openai_compatible import served_name
 from models_registry.providers.types import Message, ModelConfig, Prompt
 
@@ -49,13 +51,13 @@ CHOICES_MAX = 50
 # A reasoning model thinks first, and counts its thoughts.
 REASONING_TOKENS = 1_024
 STREAM_TOKENS = 16
-EMBEDDING = "embedding"
 HAS_VERSION = re.compile(r"/v\d+$")
 
 # What ends the test where the list of models was asked for, beside errors that have a reason.
 FINAL = (BackendAuthFailed, BackendFailed, BackendRateLimited)
 
 HELLO = Prompt(messages=(Message(role="user", content="Say hello."),), max_tokens=1)
+WORD = Texts(texts=("Hello",))
 # Several tokens from any model, so that several pieces must come.
 COUNT = Prompt(
     messages=(Message(role="user", content="Count from one to five in words."),),
@@ -300,6 +302,8 @@ def _present(trial: _Trial) -> Finding:
 
 
 def _answer(trial: _Trial) -> Finding:
+    if trial.model.family == EMBEDDING:
+        return _embed(trial)
     completion = trial.provider.complete(
         trial.asked(HELLO), trial.model, limits=trial.limits(), correlation_id=trial.request_id
     )
@@ -308,6 +312,13 @@ def _answer(trial: _Trial) -> Finding:
     if completion.finish_reason == "length":
         return Finding(text="The model answered; the token went into its thoughts.")
     raise Fault("The answer is empty.", "empty")
+
+
+def _embed(trial: _Trial) -> Finding:
+    embedding = trial.provider.embed(
+        WORD, trial.model, limits=trial.limits(), correlation_id=trial.request_id
+    )
+    return Finding(text=f"The model gave a vector of {len(embedding.vectors[0]):,} numbers.")
 
 
 def _stream(trial: _Trial) -> Finding:
@@ -349,6 +360,7 @@ class Kind:
     name: str
     take: Callable[[_Trial], Finding]
     needs_server: bool = True
+    wants_text: bool = False
 
 
 STEPS = (
@@ -360,15 +372,15 @@ STEPS = (
     Kind(slug="models", name="List of models", take=_models),
     Kind(slug="present", name="Model present", take=_present),
     Kind(slug="answer", name="One-token answer", take=_answer, needs_server=False),
-    Kind(slug="stream", name="Stream", take=_stream, needs_server=False),
-    Kind(slug="fim", name="Fill-in-the-middle", take=_fim, needs_server=False),
+    Kind(slug="stream", name="Stream", take=_stream, needs_server=False, wants_text=True),
+    Kind(slug="fim", name="Fill-in-the-middle", take=_fim, needs_server=False, wants_text=True),
 )
 
 
 def _take(kind: Kind, trial: _Trial) -> Step:
     if kind.needs_server and not isinstance(trial.provider, Provider):
         return _done(kind, 0, Finding(text="This provider needs no server.", is_skipped=True))
-    if not kind.needs_server and trial.model.family == EMBEDDING:
+    if kind.wants_text and trial.model.family == EMBEDDING:
         text = "A model for embeddings is not asked for text."
         return _done(kind, 0, Finding(text=text, is_skipped=True))
     started = time.monotonic()

@@ -163,7 +163,7 @@ class TestDocumentationIsIndexed:
 
         (found,) = checks.documentation_is_indexed()
 
-        assert (found.id, "manage.py index_docs" in found.hint) == ("gateway.W013", True)
+        assert (found.id, "manage.py index_docs" in found.hint) == ("gateway.I013", True)
 
     def test_is_content_with_an_index(self, settings, tmp_path):
         settings.GATEWAY_DATA_DIR = tmp_path

@@ -393,10 +393,14 @@ class TestRun:
         asked = [call.body for call in backend.calls if call.method == "POST"]
         assert [body["max_completion_tokens"] for body in asked] == [1024, 1024]
 
-    def test_asks_a_model_for_embeddings_for_no_text(self, backend):
-        list(run(model(endpoint=backend.endpoint, family="embedding")))
+    def test_asks_a_model_for_embeddings_for_a_vector_and_no_text(self, backend):
+        steps = {
+            step.slug: step for step in run(model(endpoint=backend.endpoint, family="embedding"))
+        }
 
-        assert [call.path for call in backend.calls] == ["/v1/models"]
+        assert [call.path for call in backend.calls] == ["/v1/models", "/v1/embeddings"]
+        assert steps["answer"].found == "The model gave a vector of 8 numbers."
+        assert [steps[slug].state for slug in ("stream", "fim")] == ["skipped", "skipped"]
 
 
 class TestTls:
