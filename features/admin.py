@@ -1,4 +1,7 @@
-"""Edit groups, feature rules and API keys, and see how they resolve; people and their roles."""
+"""Edit groups, feature rules and API keys, and see how they resolve; read what was changed.
+
+People and their roles stand at the end.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.views import ChangeList
 
-from features import catalog, policy, snapshot
+from features import catalog, history, policy, snapshot
 from features.models import ApiKey, FeatureRule, Group, Membership
 from features.policy import Decision
+from models_registry.changes import ConfigChange
 
 
 class FeatureRuleInline(TabularInline):  # type: ignore[misc]  # Unfold has no types
@@ -123,6 +129,72 @@ class MembershipAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     ordering = ("pk",)
     autocomplete_fields = ("group",)
     show_full_result_count = False
+
+
+class KindFilter(DropdownFilter):  # type: ignore[misc]  # Unfold has no types
+    title = "what"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        return list(history.KINDS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class ActorFilter(TextFilter):  # type: ignore[misc]  # Unfold has no types
+    title = "who"
+    parameter_name = "actor"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(actor=self.value()) if self.value() else queryset
+
+
+class Changes(ChangeList):  # type: ignore[misc]  # Unfold has no types
+    """A page of changes, put into words together."""
+
+    result_list: Any
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        for row, words in zip(rows, history.describe(rows), strict=True):
+            row.words = words
+        self.result_list = rows
+
+
+@admin.register(ConfigChange)
+class ConfigChangeAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    """Who changed what: a list to read, which nobody edits."""
+
+    list_display = ("at", "actor", "subject", "happened", "version")
+    list_display_links = None
+    list_filter = (("at", RangeDateTimeFilter), ActorFilter, KindFilter)
+    list_filter_submit = True
+    list_per_page = 50
+    ordering = ("-pk",)
+    actions = None
+    show_full_result_count = False
+
+    def get_changelist(self, request: HttpRequest, **_: object) -> type[ChangeList]:
+        return Changes
+
+    @admin.display(description="What")
+    def subject(self, change: Any) -> str:
+        return str(change.words.subject)
+
+    @admin.display(description="What happened")
+    def happened(self, change: Any) -> str:
+        return str(change.words.happened)
+
+    def has_add_permission(self, request: HttpRequest, *_: object) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
 
 
 def _count(model: type[FeatureRule] | type[Membership]) -> Coalesce:

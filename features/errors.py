@@ -5,7 +5,8 @@ FeatureError
 ├── FeatureDisabled      policy says no; `reason` names the rule
 ├── NoModelAssigned      allowed, but nothing says which model
 ├── NoActiveModel        allowed, but its model is switched off
-└── UnregisteredModel    GitLab named a model that GATEWAY_UNREGISTERED_MODELS=refuse keeps out
+├── UnregisteredModel    GitLab named a model that GATEWAY_UNREGISTERED_MODELS=refuse keeps out
+└── NoHistory            the configuration of a moment is asked for that is not on record
 """
 
 from __future__ import annotations
@@ -45,3 +46,9 @@ class UnregisteredModel(FeatureError):
     """The call names a model that is not registered."""
 
     code = "unregistered_model"
+
+
+class NoHistory(FeatureError):
+    """The configuration of that moment is not on record."""
+
+    code = "no_history"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from features import catalog
+from models_registry.changes import Change, Facts
 from models_registry.configuration import Configuration
 from models_registry.models import SelfHostedModel
 
@@ -75,6 +78,24 @@ class Membership(Configuration):
 
     def __str__(self) -> str:
         return f"{self.user_ref} in group {self.group_id}"
+
+    @classmethod
+    def changes(cls, rows: dict[int, tuple[Facts | None, Facts | None]]) -> Iterator[Change]:
+        """Yield one change for each group: who left and who came."""
+        left: dict[int, list[str]] = defaultdict(list)
+        came: dict[int, list[str]] = defaultdict(list)
+        for before, after in rows.values():
+            if before is not None and before != after:
+                left[before["group"]].append(before["user_ref"])
+            if after is not None and before != after:
+                came[after["group"]].append(after["user_ref"])
+        for group_id in sorted(left.keys() | came.keys()):
+            yield Change(
+                kind=str(cls._meta.model_name),
+                row_id=group_id,
+                before={"members": sorted(left[group_id])},
+                after={"members": sorted(came[group_id])},
+            )
 
 
 class FeatureRule(Configuration):
@@ -147,6 +168,8 @@ class ApiKey(Configuration):
     is_active = models.BooleanField("active", default=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    UNRECORDED = ("digest",)
 
     class Meta:
         verbose_name = "API key"

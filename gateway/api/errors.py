@@ -30,6 +30,7 @@ STATUS = {
     "no_model_assigned": 503,
     "no_active_model": 503,
     "unregistered_model": 403,
+    "no_history": 404,
     # prompts
     "prompt_not_found": 400,
     "no_such_version": 400,

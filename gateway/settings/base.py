@@ -105,6 +105,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "gateway.pages.ActingPerson",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -298,6 +299,7 @@ UNFOLD = {
                     _page("Members", "group", "features", "membership"),
                     _page("Feature rules", "rule", "features", "featurerule"),
                     _page("API keys", "key", "features", "apikey"),
+                    _page("Changes", "history", "models_registry", "configchange"),
                 ],
             },
             {

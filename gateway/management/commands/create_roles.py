@@ -21,6 +21,7 @@ ROLES = {
     MODEL_ADMINISTRATORS: (
         ("audit", "view_inferencerecord"),
         ("audit", "view_process"),
+        ("models_registry", "view_configchange"),
         *(
             (app, f"{action}_{model}")
             for app, model in (
