@@ -23,7 +23,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.views import ChangeList
 
 from features import catalog, history, policy, snapshot
-from features.models import ApiKey, FeatureRule, Group, Membership
+from features.models import ApiKey, FeatureRule, GitLabUser, Group, Membership
 from features.policy import Decision
 from models_registry.changes import ConfigChange
 
@@ -38,7 +38,8 @@ class FeatureRuleInline(TabularInline):  # type: ignore[misc]  # Unfold has no t
 
 @admin.register(Group)
 class GroupAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
-    list_display = ("path", "gitlab_id", "parent", "rule_count", "member_count")
+    list_display = ("path", "gitlab_id", "parent", "brought_by", "rule_count", "member_count")
+    list_filter = ("source", ("gone_at", admin.EmptyFieldListFilter))
     list_select_related = ("parent",)
     search_fields = ("path", "=gitlab_id")
     ordering = ("path",)
@@ -50,6 +51,12 @@ class GroupAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         rows: QuerySet[Group] = super().get_queryset(request)
         return rows.annotate(rules_total=_count(FeatureRule), members_total=_count(Membership))
+
+    @admin.display(description="Brought by", ordering="source")
+    def brought_by(self, group: Group) -> str:
+        """Say who brought it, and since when that one does not know it any more."""
+        gone = f", gone since {group.gone_at:%Y-%m-%d}" if group.gone_at else ""
+        return f"{group.get_source_display()}{gone}"
 
     @admin.display(description="Rules")
     def rule_count(self, group: Any) -> int:
@@ -123,12 +130,21 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
 
 @admin.register(Membership)
 class MembershipAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
-    list_display = ("user_ref", "group")
+    list_display = ("user_ref", "username", "group", "source")
     list_select_related = ("group",)
     search_fields = ("=user_ref", "group__path")
     ordering = ("pk",)
     autocomplete_fields = ("group",)
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        rows: QuerySet[Membership] = super().get_queryset(request)
+        names = GitLabUser.objects.filter(user_ref=OuterRef("user_ref")).values("username")
+        return rows.annotate(username=Subquery(names))
+
+    @admin.display(description="User name")
+    def username(self, membership: Any) -> str:
+        return membership.username or "unknown"
 
 
 class KindFilter(DropdownFilter):  # type: ignore[misc]  # Unfold has no types

@@ -21,6 +21,9 @@ from models_registry.changes import Change, Facts
 from models_registry.configuration import Configuration
 from models_registry.models import SelfHostedModel
 
+# Their tables.
+from features.sync.state import GitLabAccess, SyncPage, SyncRun  # noqa: F401  # isort: skip
+
 KEY_PREFIX = "enc_"
 
 
@@ -32,8 +35,20 @@ class State(models.TextChoices):
     INHERIT = "inherit", "Inherit"
 
 
+class Source(models.TextChoices):
+    """Who brought a row, and so may take it away again."""
+
+    HAND = "hand", "By hand"
+    GITLAB = "gitlab", "GitLab"
+    FILE = "file", "File"
+
+
 class Group(Configuration):
-    """A GitLab namespace. `gitlab_id` is GitLab's numeric namespace id, sent in headers."""
+    """A GitLab namespace. `gitlab_id` is GitLab's numeric namespace id, sent in headers.
+
+    `gone_at`: since when its source does not know it any more; it stays as long as something, such
+    as a rule, stands on it.
+    """
 
     gitlab_id = models.PositiveBigIntegerField("GitLab id", null=True, blank=True, unique=True)
     path = models.CharField(
@@ -47,6 +62,10 @@ class Group(Configuration):
         related_name="children",
         help_text="Empty: the nearest group that this path begins with.",
     )
+    source = models.CharField(
+        max_length=10, choices=Source.choices, default=Source.HAND, editable=False
+    )
+    gone_at = models.DateTimeField("gone since", null=True, editable=False)
 
     class Meta:
         verbose_name = "group"
@@ -70,6 +89,9 @@ class Membership(Configuration):
 
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="memberships")
     user_ref = models.CharField("GitLab user id", max_length=255, db_index=True)
+    source = models.CharField(
+        max_length=10, choices=Source.choices, default=Source.HAND, editable=False
+    )
 
     class Meta:
         constraints = (
@@ -96,6 +118,19 @@ class Membership(Configuration):
                 before={"members": sorted(left[group_id])},
                 after={"members": sorted(came[group_id])},
             )
+
+
+class GitLabUser(models.Model):
+    """The name of a user whom memberships know by id; for people, it decides nothing."""
+
+    user_ref = models.CharField("GitLab user id", max_length=255, unique=True)
+    username = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        verbose_name = "GitLab user"
+
+    def __str__(self) -> str:
+        return self.username
 
 
 class FeatureRule(Configuration):

@@ -1,0 +1,16 @@
+"""The pages of the control plane, one line each; they stand below /admin/."""
+
+from django.urls import path
+
+from gateway.control import sync
+
+app_name = "control"
+
+urlpatterns = [
+    path("sync/", sync.sync, name="sync"),
+    path("sync/progress/", sync.progress, name="sync_progress"),
+    path("sync/start/", sync.start, name="sync_start"),
+    path("sync/stop/", sync.stop, name="sync_stop"),
+    path("sync/access/", sync.access, name="sync_access"),
+    path("sync/file/", sync.from_file, name="sync_file"),
+]
