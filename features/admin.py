@@ -117,7 +117,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     search_fields = ("name", "prefix", "group__path")
     ordering = ("name",)
     autocomplete_fields = ("group",)
-    fields = ("name", "group", "is_active", "expires_at", "prefix", "created_at")
+    fields = ("name", "group", "is_active", "may_explain", "expires_at", "prefix", "created_at")
     readonly_fields = ("prefix", "created_at")
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
@@ -183,17 +183,22 @@ class Changes(ChangeList):  # type: ignore[misc]  # Unfold has no types
 class ConfigChangeAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     """Who changed what: a list to read, which nobody edits."""
 
-    list_display = ("at", "actor", "subject", "happened", "version")
+    list_display = ("changed_at", "actor", "subject", "happened", "version")
     list_display_links = None
     list_filter = (("at", RangeDateTimeFilter), ActorFilter, KindFilter)
     list_filter_submit = True
     list_per_page = 50
+    list_max_show_all = 50
     ordering = ("-pk",)
     actions = None
     show_full_result_count = False
 
     def get_changelist(self, request: HttpRequest, **_: object) -> type[ChangeList]:
         return Changes
+
+    @admin.display(description="When (UTC)", ordering="at")
+    def changed_at(self, change: ConfigChange) -> str:
+        return f"{change.at:%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="What")
     def subject(self, change: Any) -> str:

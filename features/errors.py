@@ -6,7 +6,8 @@ FeatureError
 ├── NoModelAssigned      allowed, but nothing says which model
 ├── NoActiveModel        allowed, but its model is switched off
 ├── UnregisteredModel    GitLab named a model that GATEWAY_UNREGISTERED_MODELS=refuse keeps out
-└── NoHistory            the configuration of a moment is asked for that is not on record
+├── NoHistory            the configuration of a moment is asked for that is not on record
+└── UnreadableDate       a day is asked for that is none
 
 Why groups were not taken over; the last good state stays.
 
@@ -62,6 +63,12 @@ class NoHistory(FeatureError):
     """The configuration of that moment is not on record."""
 
     code = "no_history"
+
+
+class UnreadableDate(FeatureError):
+    """The text is no date."""
+
+    code = "unreadable_date"
 
 
 class SyncError(Exception):

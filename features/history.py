@@ -135,6 +135,7 @@ def _key_entry(pk: int, row: Facts) -> KeyEntry:
         group_id=row["group"],
         is_active=row["is_active"],
         expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
+        may_explain=row.get("may_explain", False),
     )
 
 
@@ -150,6 +151,7 @@ class Described:
 
 
 KINDS = {
+    "gitlabaccess": "Access to GitLab's groups",
     BEGINNING: "History",
     "apikey": "API key",
     "featurerule": "Rule",
@@ -157,6 +159,14 @@ KINDS = {
     "membership": "Members",
     "selfhostedmodel": "Model",
 }
+# The columns that the subject names already.
+IN_SUBJECT = {
+    "apikey": ("name",),
+    "featurerule": ("group", "feature"),
+    "group": ("path",),
+    "selfhostedmodel": ("name",),
+}
+COLUMNS = {"current": "revision", "gitlab_id": "GitLab id", "gone_at": "gone since"}
 MEMBERS_SHOWN = 5
 
 
@@ -234,9 +244,9 @@ def _happened(change: ConfigChange, names: Names) -> str:
         said = [_people("left", before), _people("came", after)]
         return "; ".join(filter(None, said))
     if before is None:
-        return "added: " + _listed(after or {}, names)
+        return "added: " + _listed(change.kind, after or {}, names)
     if after is None:
-        return "removed: " + _listed(before, names)
+        return "removed: " + _listed(change.kind, before, names)
     columns = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return "; ".join(
         f"{_column(name)}: {_value(name, before.get(name), names)}"
@@ -251,13 +261,17 @@ def _people(verb: str, facts: Facts | None) -> str:
     return f"{len(members)} {verb} ({shown})" if members else ""
 
 
-def _listed(facts: Facts, names: Names) -> str:
-    said = ((name, value) for name, value in facts.items() if value not in (None, "", False))
+def _listed(kind: str, facts: Facts, names: Names) -> str:
+    said = (
+        (name, value)
+        for name, value in facts.items()
+        if value not in (None, "", False) and name not in IN_SUBJECT.get(kind, ())
+    )
     return ", ".join(f"{_column(name)} {_value(name, value, names)}" for name, value in said)
 
 
 def _column(name: str) -> str:
-    return {"current": "revision", "gitlab_id": "GitLab id"}.get(name, name.replace("_", " "))
+    return COLUMNS.get(name, name.replace("_", " ").removeprefix("is "))
 
 
 def _value(name: str, value: Any, names: Names) -> str:

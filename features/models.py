@@ -201,6 +201,11 @@ class ApiKey(Configuration):
         help_text="Empty: the whole instance.",
     )
     is_active = models.BooleanField("active", default=True)
+    may_explain = models.BooleanField(
+        "may ask why",
+        default=False,
+        help_text="GET /v1/explain: who may use what, and why, for everybody.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

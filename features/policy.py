@@ -16,6 +16,7 @@ the request path and the administrator's question "why?" alike, so the explanati
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from features.catalog import get_feature
 from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned
@@ -27,13 +28,14 @@ from models_registry.providers.types import ModelConfig
 
 INSTANCE = "instance"
 NOTHING = "nothing configured: off"
+NO_RULE = "no rule"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One rung of a ladder: what a level says, and what holds below it.
 
-    `group_id` is the group whose ladder this is, None where the subject has no group.
+    `group_id` is the group whose ladder this is, None where the subject has no group. A tuple,
+    because a call may take thirty of them, and making a frozen dataclass costs a microsecond.
     """
 
     group_id: int | None
@@ -164,7 +166,7 @@ class _Walk:
             if rule.is_locked:
                 self.lock = self.lock or level
         effect = ("on" if self.is_on else "off") + note
-        self.steps.append(Step(group_id=self.group_id, level=level, rule=rule_text, effect=effect))
+        self.steps.append(Step(self.group_id, level, rule_text, effect))
 
     def _switch(self, level: str, rule: Rule, *, is_instance: bool) -> str:
         """Apply the rule's state; return a note where the rule has no effect."""
@@ -200,32 +202,25 @@ def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
     """Return the walk from the instance down to a group, or to the instance alone."""
     lineage = () if group_id is None else snapshot.groups[group_id].lineage
     walk = _Walk(group_id=group_id, depth=len(lineage))
-    rule = _rule(snapshot, None, feature)
-    walk.enter(INSTANCE, rule, is_instance=True, rule_text=_as_text(snapshot, rule))
-    for ancestor_id in lineage:
-        rule = _rule(snapshot, ancestor_id, feature)
-        walk.enter(
-            f"group '{snapshot.groups[ancestor_id].path}'",
-            rule,
-            is_instance=False,
-            rule_text=_as_text(snapshot, rule),
-        )
+    parent = get_feature(feature).parent
+    for level in (None, *lineage):
+        rule = snapshot.rules.get((level, feature))
+        text = NO_RULE
+        if rule is not None:
+            text = _as_text(snapshot, rule)
+        elif parent is not None and (rule := snapshot.rules.get((level, parent))) is not None:
+            text = f"{_as_text(snapshot, rule)}, as {get_feature(parent).label}"
+        walk.enter(level_name(snapshot, level), rule, is_instance=level is None, rule_text=text)
     return walk
 
 
-def _rule(snapshot: Snapshot, level: int | None, feature: str) -> Rule | None:
-    """Return what a level says about a feature, or about the feature it belongs to."""
-    rule = snapshot.rules.get((level, feature))
-    parent = get_feature(feature).parent
-    if rule is None and parent is not None:
-        return snapshot.rules.get((level, parent))
-    return rule
+def level_name(snapshot: Snapshot, level: int | None) -> str:
+    """Return how a ladder calls a group, or the instance."""
+    return INSTANCE if level is None else f"group '{snapshot.groups[level].path}'"
 
 
-def _as_text(snapshot: Snapshot, rule: Rule | None) -> str:
+def _as_text(snapshot: Snapshot, rule: Rule) -> str:
     """Return a rule as an administrator reads it."""
-    if rule is None:
-        return "no rule"
     text = rule.state + (", locked" if rule.is_locked else "")
     if rule.model_id is not None:
         text += f", model '{snapshot.models[rule.model_id].name}'"

@@ -77,6 +77,7 @@ class KeyEntry:
     group_id: int | None
     is_active: bool
     expires_at: datetime | None
+    may_explain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,6 +228,7 @@ def _api_keys() -> dict[str, KeyEntry]:
             group_id=row.group_id,
             is_active=row.is_active,
             expires_at=row.expires_at,
+            may_explain=row.may_explain,
         )
         for row in ApiKey.objects.all()
     }

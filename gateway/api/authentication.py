@@ -134,6 +134,7 @@ def _by_api_key(token: str) -> Caller:
         api_key_id=key.key_id,
         api_key_name=key.name,
         api_key_group_id=key.group_id,
+        may_explain=key.may_explain,
     )
 
 

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
+from gateway.api.v1.explain import Explain
 from gateway.api.v1.prompts import Prompts
 from gateway.api.v1.user_access_token import UserAccessToken
 from gateway.api.v2.code_completions import CodeCompletions
@@ -21,6 +22,7 @@ urlpatterns = [
     re_path(r"^v1/prompts/(?P<prompt_id>.+?)/?$", Prompts.as_view()),
     re_path(r"^v2/prompts/(?P<prompt_id>.+?)/?$", PromptsV2.as_view()),
     path("v1/code/user_access_token", UserAccessToken.as_view()),
+    path("v1/explain", Explain.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from gateway.control import sync
+from gateway.control import explain, sync
 
 app_name = "control"
 
 urlpatterns = [
+    path("explain/", explain.explain, name="explain"),
     path("sync/", sync.sync, name="sync"),
     path("sync/progress/", sync.progress, name="sync_progress"),
     path("sync/start/", sync.start, name="sync_start"),

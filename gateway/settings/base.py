@@ -309,6 +309,7 @@ UNFOLD = {
                     _page("Members", "group", "features", "membership"),
                     _view("Groups from GitLab", "sync", "sync", "features.view_group"),
                     _page("Feature rules", "rule", "features", "featurerule"),
+                    _view("Explain", "help", "explain", "features.view_featurerule"),
                     _page("API keys", "key", "features", "apikey"),
                     _page("Changes", "history", "models_registry", "configchange"),
                 ],

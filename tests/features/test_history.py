@@ -112,7 +112,7 @@ class TestDescribe:
         label = catalog.FEATURES[FEATURE].label
 
         assert self.words("featurerule") == [
-            f"Rule 'payments', {label}: added: group 'payments', feature {FEATURE}, state on",
+            f"Rule 'payments', {label}: added: state on",
             f"Rule 'payments', {label}: state: on → off; model: none → 'Qwen'",
         ]
 
