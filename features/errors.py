@@ -9,7 +9,9 @@ FeatureError
 ├── NoHistory            the configuration of a moment is asked for that is not on record
 └── UnreadableDate       a day is asked for that is none
 
-Why groups were not taken over; the last good state stays.
+Why a change of configuration was refused; nothing is half-saved, and the last good state stays.
+
+BadProposal              rules cannot be saved as they were proposed
 
 SyncError
 ├── SyncNotConfigured    no address of GitLab, or no token
@@ -69,6 +71,12 @@ class UnreadableDate(FeatureError):
     """The text is no date."""
 
     code = "unreadable_date"
+
+
+class BadProposal(Exception):
+    """Rules cannot be saved as they were proposed."""
+
+    code = "bad_proposal"
 
 
 class SyncError(Exception):

@@ -15,6 +15,7 @@ the request path and the administrator's question "why?" alike, so the explanati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,8 +92,12 @@ def subject_groups(
     return tuple(sorted(group_ids))
 
 
-def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> Decision:
+def explain(
+    snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...], walker: Walker | None = None
+) -> Decision:
     """Return the decision about a feature for a subject in these groups, and what led to it.
+
+    `walker` may remember ladders, for whoever asks about very many subjects.
 
     Raises:
         UnknownFeature: there is no such feature.
@@ -101,7 +106,7 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
     if not entry.needs_rule:
         return Decision(is_allowed=True, reason=f"'{entry.label}' needs no rule")
     known = [group_id for group_id in group_ids if group_id in snapshot.groups]
-    walks = [_walk(snapshot, feature, group_id) for group_id in known or (None,)]
+    walks = [(walker or _walk)(snapshot, feature, group_id) for group_id in known or (None,)]
     ladder = tuple(step for walk in walks for step in walk.steps)
     for walk in walks:
         if walk.is_denied:
@@ -196,6 +201,22 @@ class _Walk:
         if rule.is_locked:
             self.model_lock = level
         return ""
+
+
+Walker = Callable[[Snapshot, str, int | None], _Walk]
+
+
+def remembering() -> Walker:
+    """Return a walker for one snapshot that walks each ladder once."""
+    known: dict[tuple[str, int | None], _Walk] = {}
+
+    def walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
+        found = known.get((feature, group_id))
+        if found is None:
+            found = known[feature, group_id] = _walk(snapshot, feature, group_id)
+        return found
+
+    return walk
 
 
 def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:

@@ -35,3 +35,10 @@ def render(
     """Return a page in the frame of the admin."""
     whole = {**admin.site.each_context(request), "title": title, **context}
     return TemplateResponse(request, f"control/{template}", whole, status=status)
+
+
+def fragment(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+    """Return a part that the script of a page puts into it; never from a cache."""
+    response = TemplateResponse(request, f"control/{template}", context)
+    response.headers["Cache-Control"] = "no-store"
+    return response

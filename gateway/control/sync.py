@@ -21,7 +21,7 @@ from features.models import Group, Membership, Source
 from features.sync import file, swap
 from features.sync.state import ACTIVE, GitLabAccess, RunState, SyncRun
 from gateway import syncing
-from gateway.control.pages import page, render
+from gateway.control.pages import fragment, page, render
 
 SEE = ("features.view_group", "features.view_membership")
 CHANGE = ("features.change_group", "features.change_membership")
@@ -115,14 +115,9 @@ def _outcome(run: SyncRun) -> str:
 @page(*SEE)
 def progress(request: HttpRequest) -> HttpResponse:
     """Return the part of the page that moves; it is asked for every second while a run is on."""
-    response = render(
-        request,
-        "sync_progress.html",
-        title="",
-        may_change=request.user.has_perms(CHANGE),
-        **_standing(),
+    response = fragment(
+        request, "sync_progress.html", may_change=request.user.has_perms(CHANGE), **_standing()
     )
-    response.headers["Cache-Control"] = "no-store"
     if not SyncRun.objects.filter(slot=ACTIVE).exists():
         response.headers["HX-Refresh"] = "true"  # the end changes the rest of the page too
     return response

@@ -308,6 +308,7 @@ UNFOLD = {
                     _page("Groups", "account_tree", "features", "group"),
                     _page("Members", "group", "features", "membership"),
                     _view("Groups from GitLab", "sync", "sync", "features.view_group"),
+                    _view("Feature matrix", "grid_on", "matrix", "features.view_featurerule"),
                     _page("Feature rules", "rule", "features", "featurerule"),
                     _view("Explain", "help", "explain", "features.view_featurerule"),
                     _page("API keys", "key", "features", "apikey"),
