@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -16,8 +18,12 @@ from django.db import models
 
 from features import catalog
 from features.errors import UnfitModel
+from models_registry.changes import Change, Facts
 from models_registry.configuration import Configuration
 from models_registry.models import SelfHostedModel
+
+# Their tables.
+from features.sync.state import GitLabAccess, SyncPage, SyncRun  # noqa: F401  # isort: skip
 
 KEY_PREFIX = "enc_"
 
@@ -30,8 +36,20 @@ class State(models.TextChoices):
     INHERIT = "inherit", "Inherit"
 
 
+class Source(models.TextChoices):
+    """Who brought a row, and so may take it away again."""
+
+    HAND = "hand", "By hand"
+    GITLAB = "gitlab", "GitLab"
+    FILE = "file", "File"
+
+
 class Group(Configuration):
-    """A GitLab namespace. `gitlab_id` is GitLab's numeric namespace id, sent in headers."""
+    """A GitLab namespace. `gitlab_id` is GitLab's numeric namespace id, sent in headers.
+
+    `gone_at`: since when its source does not know it any more; it stays as long as something, such
+    as a rule, stands on it.
+    """
 
     gitlab_id = models.PositiveBigIntegerField("GitLab id", null=True, blank=True, unique=True)
     path = models.CharField(
@@ -45,6 +63,10 @@ class Group(Configuration):
         related_name="children",
         help_text="Empty: the nearest group that this path begins with.",
     )
+    source = models.CharField(
+        max_length=10, choices=Source.choices, default=Source.HAND, editable=False
+    )
+    gone_at = models.DateTimeField("gone since", null=True, editable=False)
 
     class Meta:
         verbose_name = "group"
@@ -68,6 +90,9 @@ class Membership(Configuration):
 
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="memberships")
     user_ref = models.CharField("GitLab user id", max_length=255, db_index=True)
+    source = models.CharField(
+        max_length=10, choices=Source.choices, default=Source.HAND, editable=False
+    )
 
     class Meta:
         constraints = (
@@ -76,6 +101,37 @@ class Membership(Configuration):
 
     def __str__(self) -> str:
         return f"{self.user_ref} in group {self.group_id}"
+
+    @classmethod
+    def changes(cls, rows: dict[int, tuple[Facts | None, Facts | None]]) -> Iterator[Change]:
+        """Yield one change for each group: who left and who came."""
+        left: dict[int, list[str]] = defaultdict(list)
+        came: dict[int, list[str]] = defaultdict(list)
+        for before, after in rows.values():
+            if before is not None and before != after:
+                left[before["group"]].append(before["user_ref"])
+            if after is not None and before != after:
+                came[after["group"]].append(after["user_ref"])
+        for group_id in sorted(left.keys() | came.keys()):
+            yield Change(
+                kind=str(cls._meta.model_name),
+                row_id=group_id,
+                before={"members": sorted(left[group_id])},
+                after={"members": sorted(came[group_id])},
+            )
+
+
+class GitLabUser(models.Model):
+    """The name of a user whom memberships know by id; for people, it decides nothing."""
+
+    user_ref = models.CharField("GitLab user id", max_length=255, unique=True)
+    username = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        verbose_name = "GitLab user"
+
+    def __str__(self) -> str:
+        return self.username
 
 
 class FeatureRule(Configuration):
@@ -182,8 +238,15 @@ class ApiKey(Configuration):
         help_text="Empty: the whole instance.",
     )
     is_active = models.BooleanField("active", default=True)
+    may_explain = models.BooleanField(
+        "may ask why",
+        default=False,
+        help_text="GET /v1/explain: who may use what, and why, for everybody.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    UNRECORDED = ("digest",)
 
     class Meta:
         verbose_name = "API key"

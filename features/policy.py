@@ -17,7 +17,9 @@ the request path and the administrator's question "why?" alike, so the explanati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from features.catalog import get_feature
 from features.errors import FeatureDisabled, GoesToVendor, NoActiveModel, NoModelAssigned
@@ -30,13 +32,14 @@ from models_registry.providers.types import ModelConfig
 INSTANCE = "instance"
 VENDOR_ROUTE = "vendor route"
 NOTHING = "nothing configured: off"
+NO_RULE = "no rule"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One rung of a ladder: what a level says, and what holds below it.
 
-    `group_id` is the group whose ladder this is, None where the subject has no group.
+    `group_id` is the group whose ladder this is, None where the subject has no group. A tuple,
+    because a call may take thirty of them, and making a frozen dataclass costs a microsecond.
     """
 
     group_id: int | None
@@ -94,8 +97,12 @@ def subject_groups(
     return tuple(sorted(group_ids))
 
 
-def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> Decision:
+def explain(
+    snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...], walker: Walker | None = None
+) -> Decision:
     """Return the decision about a feature for a subject in these groups, and what led to it.
+
+    `walker` may remember ladders, for whoever asks about very many subjects.
 
     Raises:
         UnknownFeature: there is no such feature.
@@ -104,7 +111,7 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
     if not entry.needs_rule:
         return Decision(is_allowed=True, reason=f"'{entry.label}' needs no rule")
     known = [group_id for group_id in group_ids if group_id in snapshot.groups]
-    walks = [_walk(snapshot, feature, group_id) for group_id in known or (None,)]
+    walks = [(walker or _walk)(snapshot, feature, group_id) for group_id in known or (None,)]
     ladder = tuple(step for walk in walks for step in walk.steps)
     for walk in walks:
         if walk.is_denied:
@@ -174,7 +181,7 @@ class _Walk:
             if rule.is_locked:
                 self.lock = self.lock or level
         effect = ("on" if self.is_on else "off") + note
-        self.steps.append(Step(group_id=self.group_id, level=level, rule=rule_text, effect=effect))
+        self.steps.append(Step(self.group_id, level, rule_text, effect))
 
     def _switch(self, level: str, rule: Rule, *, is_instance: bool) -> str:
         """Apply the rule's state; return a note where the rule has no effect."""
@@ -206,36 +213,45 @@ class _Walk:
         return ""
 
 
+Walker = Callable[[Snapshot, str, int | None], _Walk]
+
+
+def remembering() -> Walker:
+    """Return a walker for one snapshot that walks each ladder once."""
+    known: dict[tuple[str, int | None], _Walk] = {}
+
+    def walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
+        found = known.get((feature, group_id))
+        if found is None:
+            found = known[feature, group_id] = _walk(snapshot, feature, group_id)
+        return found
+
+    return walk
+
+
 def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
     """Return the walk from the instance down to a group, or to the instance alone."""
     lineage = () if group_id is None else snapshot.groups[group_id].lineage
     walk = _Walk(group_id=group_id, depth=len(lineage))
-    rule = _rule(snapshot, None, feature)
-    walk.enter(INSTANCE, rule, is_instance=True, rule_text=_as_text(snapshot, rule))
-    for ancestor_id in lineage:
-        rule = _rule(snapshot, ancestor_id, feature)
-        walk.enter(
-            f"group '{snapshot.groups[ancestor_id].path}'",
-            rule,
-            is_instance=False,
-            rule_text=_as_text(snapshot, rule),
-        )
+    parent = get_feature(feature).parent
+    for level in (None, *lineage):
+        rule = snapshot.rules.get((level, feature))
+        text = NO_RULE
+        if rule is not None:
+            text = _as_text(snapshot, rule)
+        elif parent is not None and (rule := snapshot.rules.get((level, parent))) is not None:
+            text = f"{_as_text(snapshot, rule)}, as {get_feature(parent).label}"
+        walk.enter(level_name(snapshot, level), rule, is_instance=level is None, rule_text=text)
     return walk
 
 
-def _rule(snapshot: Snapshot, level: int | None, feature: str) -> Rule | None:
-    """Return what a level says about a feature, or about the feature it belongs to."""
-    rule = snapshot.rules.get((level, feature))
-    parent = get_feature(feature).parent
-    if rule is None and parent is not None:
-        return snapshot.rules.get((level, parent))
-    return rule
+def level_name(snapshot: Snapshot, level: int | None) -> str:
+    """Return how a ladder calls a group, or the instance."""
+    return INSTANCE if level is None else f"group '{snapshot.groups[level].path}'"
 
 
-def _as_text(snapshot: Snapshot, rule: Rule | None) -> str:
+def _as_text(snapshot: Snapshot, rule: Rule) -> str:
     """Return a rule as an administrator reads it."""
-    if rule is None:
-        return "no rule"
     text = rule.state + (", locked" if rule.is_locked else "")
     if rule.model_id is not None:
         text += f", model '{snapshot.models[rule.model_id].name}'"

@@ -28,6 +28,7 @@ class Caller:
     api_key_id: int | None = None
     api_key_name: str = ""
     api_key_group_id: int | None = None
+    may_explain: bool = False
     claims: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def can(self, unit_primitives: tuple[str, ...]) -> bool:

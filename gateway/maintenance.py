@@ -26,7 +26,7 @@ from django.db import close_old_connections
 from django.db.models import Q
 from django.utils import timezone
 
-from gateway import bus, concurrency, process
+from gateway import bus, concurrency, process, syncing
 from gateway.audit import journal
 from gateway.audit.models import (
     OPEN_STATES,
@@ -88,6 +88,7 @@ def _run(process_id: str, kind: ProcessKind) -> None:
                 look_after_waiters(now=timezone.now())
             if time.monotonic() >= reap_at:
                 reap(now=timezone.now())
+                syncing.start_if_due(kind, now=timezone.now())
                 reap_at = time.monotonic() + settings.GATEWAY_LEASE_S / 3
             if time.monotonic() >= egress_at:
                 write_egress()

@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
+from models_registry import changes
 from models_registry.configuration import ConfigVersion
 from models_registry.errors import ModelError
 from models_registry.fields import CannotDecrypt, clear_text
 from models_registry.models import Connection, ModelRevision, SelfHostedModel, State
 from models_registry.providers.types import ModelConfig
 
+CALLS = "a call of GitLab"
 PROVIDER = "openai_compatible"
 CUT_PREFIXES = ("custom_openai/", "openai/")
 MAX_DISCOVERED = 500
@@ -132,7 +134,7 @@ def _is_settled(row: SelfHostedModel, named: ModelRevision) -> bool:
 
 def _register(named: ModelRevision) -> SelfHostedModel:
     """Write the row, once even if two processes meet the model at the same time."""
-    with transaction.atomic():
+    with changes.made_by(CALLS), transaction.atomic():
         ConfigVersion.bump()  # its row lock lets one process in at a time
         row = _find(named)
         if row is None:

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models, transaction
+from django.db import models
 
 from models_registry import certificates, egress, families, providers
+from models_registry.changes import ConfigChange  # noqa: F401  # its table
 from models_registry.configuration import Configuration, ConfigVersion  # noqa: F401  # its table
 from models_registry.egress_ledger import as_entry
 from models_registry.errors import ModelMisconfigured
@@ -161,17 +162,16 @@ class SelfHostedModel(Connection, Configuration):
 
     # Mutators
 
-    def save(self, **kwargs: Any) -> None:
-        """Save the row and, where the connection changed, a new revision.
+    def write(self, **kwargs: Any) -> None:
+        """Write the row and, where the connection changed, a new revision.
 
         Raises:
             CannotDecrypt: the stored key was encrypted with a key we no longer have.
         """
-        with transaction.atomic():
-            super().save(**kwargs)
-            previous_id, self.current = self.current_id, ModelRevision.of(self, model=self)
-            if self.current_id != previous_id:
-                super().save(update_fields=["current"])
+        super().write(**kwargs)
+        previous_id, self.current = self.current_id, ModelRevision.of(self, model=self)
+        if self.current_id != previous_id:
+            super().write(update_fields=["current"])
 
 
 class ModelRevision(Connection):

@@ -97,7 +97,11 @@ def _caller(claims: Mapping[str, Any], meta: Mapping[str, Any]) -> Caller:
 def _named_by_token(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return the user and the instance that our own token stands for."""
     instance_id = claims.get("gitlab_instance_uid") or claims.get("gitlab_instance_id")
-    return {"global_user_id": str(claims.get("sub") or ""), "instance_id": str(instance_id or "")}
+    return {
+        "user_id": str(claims.get(tokens.USER_ID_CLAIM) or ""),
+        "global_user_id": str(claims.get("sub") or ""),
+        "instance_id": str(instance_id or ""),
+    }
 
 
 def _claimed_by_instance(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +134,7 @@ def _by_api_key(token: str) -> Caller:
         api_key_id=key.key_id,
         api_key_name=key.name,
         api_key_group_id=key.group_id,
+        may_explain=key.may_explain,
     )
 
 

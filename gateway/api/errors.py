@@ -31,6 +31,8 @@ STATUS = {
     "no_active_model": 503,
     "unfit_model": 503,
     "unregistered_model": 403,
+    "no_history": 404,
+    "unreadable_date": 422,
     # prompts
     "prompt_not_found": 400,
     "no_such_version": 400,

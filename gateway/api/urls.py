@@ -7,6 +7,7 @@ from gateway.api.monitoring import Healthz, Ready
 from gateway.api.v1 import proxy_anthropic, proxy_openai
 from gateway.api.v1.chat import Chat
 from gateway.api.v1.code_embeddings import CodeEmbeddings
+from gateway.api.v1.explain import Explain
 from gateway.api.v1.model_definitions import ModelDefinitions
 from gateway.api.v1.prompts import Prompts
 from gateway.api.v1.proxy_vertex_ai import ProxyVertexAI
@@ -42,6 +43,7 @@ urlpatterns = [
     path("v1/proxy/openai/v1/chat/completions", proxy_openai.ChatCompletions.as_view()),
     path("v1/proxy/openai/v1/responses", proxy_openai.Responses.as_view()),
     re_path(r"^v1/proxy/openai/", proxy_openai.Unknown.as_view()),
+    path("v1/explain", Explain.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

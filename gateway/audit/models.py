@@ -58,6 +58,7 @@ class InferenceRecord(models.Model):
     global_user_id = models.CharField(max_length=255, blank=True)
     api_key_id = models.BigIntegerField(null=True)
     api_key_name = models.CharField("API key", max_length=255, blank=True)
+    namespace_ids = models.CharField("GitLab namespace ids", max_length=50, blank=True)
     group_id = models.BigIntegerField(null=True)
     group_path = models.CharField("group", max_length=255, blank=True)
 

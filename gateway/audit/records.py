@@ -205,6 +205,7 @@ def _about(call: Call, *, now: datetime, config_version: int) -> dict[str, Any]:
         "instance_id": caller.instance_id[:255],
         "user_id": caller.user_id[:255],
         "global_user_id": caller.global_user_id[:255],
+        "namespace_ids": ",".join(map(str, caller.namespace_ids)),
         "api_key_id": caller.api_key_id,
         "api_key_name": caller.api_key_name,
         "feature": call.feature,

@@ -108,6 +108,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "gateway.pages.ActingPerson",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -212,7 +213,7 @@ REDIS_URL: str = env("REDIS_URL")
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1) or "memory://"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # the claim in the database decides, not the acknowledgement
-CELERY_TASK_ROUTES = {"gateway.tasks.forward": {"queue": "inference"}}
+CELERY_TASK_ROUTES = {"gateway.tasks.*": {"queue": "inference"}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -284,6 +285,16 @@ def _page(title: str, icon: str, app: str, model: str) -> dict[str, object]:
     }
 
 
+def _view(title: str, icon: str, name: str, *permissions: str) -> dict[str, object]:
+    """Return a link of the sidebar to a page of the control plane."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"control:{name}"),
+        "permission": lambda request: request.user.has_perms(permissions),
+    }
+
+
 UNFOLD = {
     "SITE_TITLE": "Enclave",
     "SITE_HEADER": "Enclave",
@@ -302,10 +313,14 @@ UNFOLD = {
                     _page("Models", "memory", "models_registry", "selfhostedmodel"),
                     _page("Groups", "account_tree", "features", "group"),
                     _page("Members", "group", "features", "membership"),
+                    _view("Groups from GitLab", "sync", "sync", "features.view_group"),
+                    _view("Feature matrix", "grid_on", "matrix", "features.view_featurerule"),
                     _page("Feature rules", "rule", "features", "featurerule"),
+                    _view("Explain", "help", "explain", "features.view_featurerule"),
                     _page("API keys", "key", "features", "apikey"),
                     _page("Vendor route", "logout", "features", "vendorroute"),
                     _page("Egress", "output", "models_registry", "egressdestination"),
+                    _page("Changes", "history", "models_registry", "configchange"),
                 ],
             },
             {

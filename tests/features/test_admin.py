@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from features.models import ApiKey, FeatureRule, Group, VendorRoute, digest_key
 from gateway.management.commands.create_roles import create_roles
+from models_registry.changes import ConfigChange, made_by
 from tests.factories import (
     FEATURE,
     make_api_key,
@@ -252,6 +253,43 @@ class TestVendorRoutePages:
         assert "vendor route: on → calls that name no model leave for the vendor" in page
 
 
+class TestChangesPage:
+    def page(self, admin, **parameters):
+        return admin.get(reverse("admin:models_registry_configchange_changelist"), parameters)
+
+    def test_says_who_changed_what(self, admin):
+        with made_by("eve"):
+            make_rule(make_group("payments"), state="off")
+
+        page = self.page(admin).text
+
+        assert "eve" in page
+        assert "Rule &#x27;payments&#x27;, Code Completion" in page
+        assert "state off" in page
+
+    def test_is_read_only(self, admin):
+        make_group()
+        change = ConfigChange.objects.latest("pk")
+
+        place = "admin:models_registry_configchange_"
+        added = admin.post(reverse(f"{place}add"), {"actor": "eve"})
+        deleted = admin.post(reverse(f"{place}delete", args=(change.pk,)), {"post": "yes"})
+        changed = admin.post(reverse(f"{place}change", args=(change.pk,)), {"actor": "eve"})
+
+        assert {added.status_code, deleted.status_code, changed.status_code} == {403}
+        assert ConfigChange.objects.filter(pk=change.pk, actor=change.actor).exists()
+
+    def test_can_be_narrowed(self, admin):
+        make_group("payments")
+        make_model(name="Qwen")
+
+        page = self.page(admin, kind="group").text
+
+        assert "payments" in page
+        assert "Qwen" not in page
+        assert "payments" not in self.page(admin, actor="eve").text
+
+
 def fill_groups(rows):
     parent = make_group()
     for _ in range(rows - 1):
@@ -282,6 +320,7 @@ class TestLists:
             ("featurerule", fill_rules, 6),
             ("apikey", fill_keys, 5),
             ("membership", fill_memberships, 4),
+            ("configchange", fill_rules, 6),
         ],
     )
     def test_take_the_same_number_of_queries(
@@ -289,10 +328,11 @@ class TestLists:
     ):
         fill(rows)
 
+        app = "models_registry" if model == "configchange" else "features"
         with django_assert_num_queries(queries):
-            page = admin.get(url(model, "changelist"))
+            page = admin.get(reverse(f"admin:{app}_{model}_changelist"))
 
-        assert page.text.count("action-select") >= rows
+        assert page.text.count("<tbody") >= rows
 
     def test_count_rules_and_members_apart(self, admin):
         group = make_group("payments")

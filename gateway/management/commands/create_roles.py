@@ -22,6 +22,7 @@ ROLES = {
         ("audit", "view_inferencerecord"),
         ("audit", "view_process"),
         ("models_registry", "view_egressdestination"),
+        ("models_registry", "view_configchange"),
         *(
             (app, f"{action}_{model}")
             for app, model in (

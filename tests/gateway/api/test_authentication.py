@@ -57,6 +57,19 @@ def api_key(db):
     return make
 
 
+class TestUserOfAnEditor:
+    def test_is_known_by_both_ids_although_its_token_is_all_that_it_has(self, trusted, signing_key):
+        instance = caller_of(trusted.headers(x_gitlab_user_id="42"))
+        token, _ = tokens.issue_user_token(instance)
+
+        caller = caller_of(trusted.headers(token, x_gitlab_user_id="1"))
+
+        assert (caller.user_id, caller.global_user_id) == ("42", USER_ID)
+
+    def test_has_no_numeric_id_where_gitlab_gave_none(self, user_headers):
+        assert caller_of({**user_headers, "X-Gitlab-User-Id": "1"}).user_id == ""
+
+
 class TestRefusals:
     """The texts are GitLab's: operators and runbooks look for them (gateway-api.md 2.4)."""
 
