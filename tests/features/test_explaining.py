@@ -21,7 +21,14 @@ from gateway import pipeline
 from gateway.audit.models import CallerKind
 from gateway.calls import Caller
 from models_registry.changes import made_by
-from tests.factories import FEATURE, make_group, make_member, make_model, make_rule
+from tests.factories import (
+    FEATURE,
+    make_group,
+    make_member,
+    make_model,
+    make_rule,
+    open_vendor_route,
+)
 from tests.features import trees
 from tests.gateway.conftest import make_call
 
