@@ -15,6 +15,7 @@ import platform
 import random
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from gateway import bus, concurrency, process
-from gateway.audit import journal
+from gateway.audit import journal, ladders
 from gateway.audit.models import (
     OPEN_STATES,
     ContentKind,
@@ -86,6 +87,7 @@ def _run(process_id: str, kind: ProcessKind) -> None:
             if time.monotonic() >= reap_at:
                 reap(now=timezone.now())
                 reap_at = time.monotonic() + settings.GATEWAY_LEASE_S / 3
+            ladders.save()
             _missing[:] = [] if bus.is_reachable() else ["the queue"]
         except DatabaseError as exc:
             if "the audit log" not in _missing:
@@ -96,6 +98,9 @@ def _run(process_id: str, kind: ProcessKind) -> None:
         finally:
             close_old_connections()
         _stopping.wait(LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+    with suppress(DatabaseError):
+        ladders.save()
+    close_old_connections()
     _ended.set()
 
 
