@@ -17,10 +17,13 @@ ROLES = {
     AUDITORS: (
         ("audit", "view_inferencerecord"),
         ("audit", "read_content"),
+        ("audit", "export_records"),
+        ("audit", "view_contentreading"),
     ),
     MODEL_ADMINISTRATORS: (
         ("audit", "view_inferencerecord"),
         ("audit", "view_process"),
+        ("audit", "view_chore"),
         *(
             (app, f"{action}_{model}")
             for app, model in (
