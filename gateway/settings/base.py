@@ -39,6 +39,9 @@ ENV: dict[str, tuple[type, object]] = {
     "GATEWAY_EGRESS_ALLOW": (list, ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
     "GATEWAY_CA_BUNDLE": (str, ""),
     "GATEWAY_UNREGISTERED_MODELS": (str, "adopt"),
+    # Where the log goes besides the database
+    "GATEWAY_SIEM_URL": (str, ""),
+    "GATEWAY_SIEM_AUTHORIZATION": (str, ""),
     # Limits
     "GATEWAY_BODY_MAX_BYTES": (int, 2 * 1024 * 1024),
     "GATEWAY_ANSWER_MAX_BYTES": (int, 10 * 1024 * 1024),
@@ -239,6 +242,10 @@ GATEWAY_REGION = str(read("GATEWAY_REGION"))
 GATEWAY_EGRESS_ALLOW: list[str] = env("GATEWAY_EGRESS_ALLOW")
 GATEWAY_CA_BUNDLE = str(read("GATEWAY_CA_BUNDLE"))
 GATEWAY_UNREGISTERED_MODELS: str = env("GATEWAY_UNREGISTERED_MODELS")
+GATEWAY_SIEM_URL: str = env("GATEWAY_SIEM_URL")
+GATEWAY_SIEM_AUTHORIZATION: str = env("GATEWAY_SIEM_AUTHORIZATION")
+# Made-up records are for experiments; only settings that say so take them.
+GATEWAY_TAKES_SPECIMENS = False
 GATEWAY_BODY_MAX_BYTES: int = env("GATEWAY_BODY_MAX_BYTES")
 GATEWAY_ANSWER_MAX_BYTES: int = env("GATEWAY_ANSWER_MAX_BYTES")
 GATEWAY_CODE_DEADLINE_S: float = env("GATEWAY_CODE_DEADLINE_S")
@@ -304,7 +311,9 @@ UNFOLD = {
                 "title": "Audit",
                 "items": [
                     _page("Inference records", "receipt_long", "audit", "inferencerecord"),
+                    _page("Readings", "visibility", "audit", "contentreading"),
                     _page("Processes", "dns", "audit", "process"),
+                    _page("Background work", "sync", "audit", "chore"),
                 ],
             },
             {
