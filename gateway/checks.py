@@ -25,8 +25,10 @@ from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from features.catalog import PROMPTS
+from gateway.audit import siem
 from gateway.documentation import index
 from models_registry import egress
+from models_registry.errors import ModelMisconfigured
 from models_registry.families import FAMILIES
 from prompts import library
 from prompts.errors import InvalidPrompt, PromptNotFound
@@ -103,6 +105,10 @@ def choices_are_known(**_: Any) -> list[CheckMessage]:
         egress.parse_allow_list(tuple(settings.GATEWAY_EGRESS_ALLOW))
     except ImproperlyConfigured as exc:
         found.append(Error(str(exc), id="gateway.E005"))
+    try:
+        siem.check_receiver(settings.GATEWAY_SIEM_URL)
+    except ModelMisconfigured as exc:
+        found.append(Error(f"GATEWAY_SIEM_URL: {exc}", id="gateway.E005"))
     if settings.GATEWAY_UNREGISTERED_MODELS not in ("adopt", "refuse"):
         found.append(
             Error("GATEWAY_UNREGISTERED_MODELS must be adopt or refuse.", id="gateway.E005")

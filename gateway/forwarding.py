@@ -275,6 +275,7 @@ class _Attempt:
             state=state,
             answer="".join(self.pieces) if self.pieces else None,
             queue_ms=self.queue_ms,
+            connect_ms=self.cancellation.connect_ms,
             first_token_ms=self.first_token_ms,
             total_ms=self.elapsed_ms(),
             model_calls=self.calls,

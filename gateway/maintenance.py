@@ -15,6 +15,7 @@ import platform
 import random
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from gateway import bus, concurrency, process, syncing
-from gateway.audit import journal
+from gateway.audit import journal, ladders
 from gateway.audit.models import (
     OPEN_STATES,
     ContentKind,
@@ -93,6 +94,7 @@ def _run(process_id: str, kind: ProcessKind) -> None:
             if time.monotonic() >= egress_at:
                 write_egress()
                 egress_at = time.monotonic() + EGRESS_EVERY_S
+            ladders.save()
             _missing[:] = [] if bus.is_reachable() else ["the queue"]
         except DatabaseError as exc:
             if "the audit log" not in _missing:
@@ -104,6 +106,8 @@ def _run(process_id: str, kind: ProcessKind) -> None:
             close_old_connections()
         _stopping.wait(LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
     write_egress()
+    with suppress(DatabaseError):
+        ladders.save()
     close_old_connections()
     _ended.set()
 

@@ -6,6 +6,7 @@ worker's half of the line is `gateway/forwarding.py`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from features import catalog, policy, snapshot
@@ -28,12 +29,14 @@ TEST_TEXTS = Texts(texts=("Hello",))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A call whose model and question are settled: a prompt, or texts to embed."""
+    """A call whose model and question are settled, and how long that took, in milliseconds."""
 
     decision: Decision
     model: ModelConfig
     rendered: library.Rendered
     config_version: int
+    policy_ms: float = 0.0
+    render_ms: float = 0.0
 
 
 def answer(call: Call) -> Answer:
@@ -58,6 +61,7 @@ def stream(call: Call) -> Stream:
 
 def prepare(call: Call) -> Prepared:
     """Return everything that is settled before a model is asked; a refusal is recorded."""
+    began_at = time.perf_counter()
     config = snapshot.current()
     try:
         decision = decide(call, config)
@@ -66,11 +70,15 @@ def prepare(call: Call) -> Prepared:
     except (FeatureError, ModelError) as refusal:
         records.refuse(call, refusal, config, groups_of(call, config))
         raise
+    decided_at = time.perf_counter()
+    rendered = render(call, model)
     return Prepared(
         decision=decision,
         model=model,
-        rendered=render(call, model),
+        rendered=rendered,
         config_version=config.version,
+        policy_ms=(decided_at - began_at) * 1000,
+        render_ms=(time.perf_counter() - decided_at) * 1000,
     )
 
 

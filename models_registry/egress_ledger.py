@@ -15,6 +15,7 @@ from typing import NamedTuple
 # Who goes through the door, as the report names them.
 MODEL = "model"
 GITLAB = "GitLab"
+SIEM = "SIEM"
 
 # A caller may name addresses; what comes beyond this many is counted together.
 DESTINATIONS_MAX = 1_000

@@ -363,6 +363,14 @@ def all_definitions() -> Mapping[tuple[str, str], Definition]:
     return {(path.parent.name, path.stem): read_definition(path) for path in paths}
 
 
+def text_of(digest: str) -> str:
+    """Return the file of the definition with a digest; "" if this release has none."""
+    for (feature, folder), definition in all_definitions().items():
+        if definition.digest == digest:
+            return (DEFINITIONS / feature / f"{folder}.yml").read_text(encoding="utf-8")
+    return ""
+
+
 def read_definition(path: Path) -> Definition:
     """Return the definition in a file whose folder is the feature and whose stem is the folder.
 

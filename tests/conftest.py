@@ -66,10 +66,12 @@ def _forget_configuration() -> Iterator[None]:
     """Keep no configuration of an earlier test: its rows are rolled back, its ids come again."""
     yield
     from features import snapshot
+    from gateway.audit import ladders
     from models_registry import adoption, revisions
 
     snapshot.forget()
     adoption.forget()
+    ladders.forget()
     revisions.get.cache_clear()
 
 

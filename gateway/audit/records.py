@@ -13,7 +13,10 @@ import orjson
 from django.conf import settings
 from django.utils import timezone
 
+from features import policy
+from features.errors import UnknownFeature
 from gateway import process
+from gateway.audit import ladders
 from gateway.audit.models import State
 from gateway.audit.store import BLANK, OUTCOME_COLUMNS, Row
 from gateway.audit.writer import CloseJob, OpenJob
@@ -22,7 +25,7 @@ from gateway.ids import new_id
 from models_registry.providers.types import ToolCall
 
 if TYPE_CHECKING:
-    from features.policy import Decision
+    from features.policy import Decision, Step
     from features.snapshot import Snapshot
     from gateway.calls import Call
     from gateway.pipeline import Prepared
@@ -39,6 +42,7 @@ class Outcome:
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     queue_ms: float | None = None
+    connect_ms: float | None = None
     first_token_ms: float | None = None
     total_ms: float | None = None
     prompt_tokens: int | None = None
@@ -62,6 +66,9 @@ def opening(call: Call, prepared: Prepared) -> Row:
         "group_id": prepared.decision.group_id,
         "group_path": prepared.decision.group_path,
         "policy": f"{prepared.decision.reason}{_calling(call)}"[:255],
+        "ladder_digest": ladders.note(prepared.decision.ladder),
+        "policy_ms": prepared.policy_ms,
+        "render_ms": prepared.render_ms,
         "model_id": prepared.model.model_id,
         "model_name": prepared.model.name,
         "revision_id": prepared.model.revision_id,
@@ -110,12 +117,21 @@ def refuse(call: Call, refusal: Exception, config: Snapshot, groups: tuple[int, 
         {
             **_about(call, now=now, config_version=config.version),
             **_deepest(config, groups),
+            "ladder_digest": ladders.note(_ladder(call, config, groups)),
             "state": State.REFUSED.value,
             "closed_at": now,
             "error_code": getattr(refusal, "code", "refused"),
             "error_detail": str(refusal)[:DETAIL_MAX],
         }
     )
+
+
+def _ladder(call: Call, config: Snapshot, groups: tuple[int, ...]) -> tuple[Step, ...]:
+    """Return what led to a refusal; nothing where there is no such feature."""
+    try:
+        return policy.explain(config, feature=call.feature, group_ids=groups).ladder
+    except UnknownFeature:
+        return ()
 
 
 def _deepest(config: Snapshot, groups: tuple[int, ...]) -> Row:

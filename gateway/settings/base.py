@@ -40,6 +40,9 @@ ENV: dict[str, tuple[type, object]] = {
     "GATEWAY_CA_BUNDLE": (str, ""),
     "GATEWAY_UNREGISTERED_MODELS": (str, "adopt"),
     "GATEWAY_VENDOR_ROUTE_URL": (str, ""),
+    # Where the log goes besides the database
+    "GATEWAY_SIEM_URL": (str, ""),
+    "GATEWAY_SIEM_AUTHORIZATION": (str, ""),
     # Limits
     "GATEWAY_BODY_MAX_BYTES": (int, 2 * 1024 * 1024),
     "GATEWAY_ANSWER_MAX_BYTES": (int, 10 * 1024 * 1024),
@@ -244,6 +247,10 @@ GATEWAY_EGRESS_ALLOW: list[str] = env("GATEWAY_EGRESS_ALLOW")
 GATEWAY_CA_BUNDLE = str(read("GATEWAY_CA_BUNDLE"))
 GATEWAY_UNREGISTERED_MODELS: str = env("GATEWAY_UNREGISTERED_MODELS")
 GATEWAY_VENDOR_ROUTE_URL: str = env("GATEWAY_VENDOR_ROUTE_URL")
+GATEWAY_SIEM_URL: str = env("GATEWAY_SIEM_URL")
+GATEWAY_SIEM_AUTHORIZATION: str = env("GATEWAY_SIEM_AUTHORIZATION")
+# Made-up records are for experiments; only settings that say so take them.
+GATEWAY_TAKES_SPECIMENS = False
 GATEWAY_BODY_MAX_BYTES: int = env("GATEWAY_BODY_MAX_BYTES")
 GATEWAY_ANSWER_MAX_BYTES: int = env("GATEWAY_ANSWER_MAX_BYTES")
 GATEWAY_BATCH_MAX_TEXTS: int = env("GATEWAY_BATCH_MAX_TEXTS")
@@ -327,7 +334,9 @@ UNFOLD = {
                 "title": "Audit",
                 "items": [
                     _page("Inference records", "receipt_long", "audit", "inferencerecord"),
+                    _page("Readings", "visibility", "audit", "contentreading"),
                     _page("Processes", "dns", "audit", "process"),
+                    _page("Background work", "sync", "audit", "chore"),
                 ],
             },
             {

@@ -110,6 +110,13 @@ class TestChoicesAreKnown:
 
         assert (found.id, "adopt or refuse" in found.msg) == ("gateway.E005", True)
 
+    def test_wants_a_receiver_that_can_be_sent_to(self, settings):
+        settings.GATEWAY_SIEM_URL = "siem.example.com"
+
+        (found,) = checks.choices_are_known()
+
+        assert (found.id, "GATEWAY_SIEM_URL" in found.msg) == ("gateway.E005", True)
+
 
 class TestProductionIsSafe:
     @pytest.fixture(autouse=True)

@@ -19,7 +19,14 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from models_registry import egress
-from models_registry.egress import Cancellation, Limits, fetch_json, validate_endpoint
+from models_registry.egress import (
+    Cancellation,
+    Limits,
+    fetch_json,
+    parse_receiver,
+    send_syslog,
+    validate_endpoint,
+)
 from models_registry.errors import (
     AnswerTooLarge,
     BackendAuthFailed,
@@ -953,6 +960,27 @@ class TestCancellation:
 # Connections
 
 
+class TestConnectTime:
+    def test_is_told_of_a_new_connection_and_is_nothing_for_a_kept_one(self):
+        with RawServer(answering(ANSWER)) as server:
+            times = []
+            for _ in range(2):
+                cancellation = Cancellation()
+                get(server.url, cancellation=cancellation)
+                times.append(cancellation.connect_ms)
+
+        assert 0 < times[0] < 1000
+        assert times[1] == 0
+
+    def test_is_unknown_where_there_was_no_connection(self):
+        cancellation = Cancellation()
+
+        with pytest.raises(BackendUnreachable):
+            get("http://127.0.0.1:1/", cancellation=cancellation)
+
+        assert cancellation.connect_ms is None
+
+
 class TestKeepAlive:
     def test_serves_two_requests_on_one_connection(self):
         with RawServer(answering(ANSWER)) as server:
@@ -1602,3 +1630,113 @@ class TestFetchJson:
             fetch_json(server.url, timeout_s=0.4)
 
         assert time.monotonic() - started < 1
+
+
+MESSAGES = [b"<110>1 first", "<110>1 zw\u00f6lf".encode()]
+FRAMED = b"12 <110>1 first13 <110>1 zw\xc3\xb6lf"
+
+
+def keeping(kept: list[bytes]) -> Callable[[Visitor], None]:
+    """Return a script that keeps everything until the client's end, then hangs up."""
+
+    def script(visitor: Visitor) -> None:
+        data = b""
+        while piece := visitor.sock.recv(65536):
+            data += piece
+        kept.append(data)
+
+    return script
+
+
+class TestSendSyslog:
+    def test_counts_the_octets_and_returns_when_all_has_arrived(self):
+        kept: list[bytes] = []
+        with RawServer(keeping(kept)) as server:
+            send_syslog(f"tcp://127.0.0.1:{server.port}", MESSAGES, timeout_s=5)
+
+            assert kept == [FRAMED]
+
+    def test_speaks_tls_and_compares_the_name(self, authority, settings, tmp_path, monkeypatch):
+        bundle = tmp_path / "ca.pem"
+        bundle.write_text(authority.pem)
+        settings.GATEWAY_CA_BUNDLE = str(bundle)
+        kept: list[bytes] = []
+        with RawServer(keeping(kept), tls=authority.context("127.0.0.1")) as server:
+            send_syslog(f"tls://127.0.0.1:{server.port}", MESSAGES, timeout_s=5)
+            resolve_to(monkeypatch, ["127.0.0.1"])
+            with pytest.raises(BackendTlsFailed, match="another host name"):
+                send_syslog(f"tls://siem.example.com:{server.port}", MESSAGES, timeout_s=5)
+
+        assert kept == [FRAMED]
+
+    def test_sends_a_datagram_for_each(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", 0))
+
+            send_syslog(f"udp://127.0.0.1:{receiver.getsockname()[1]}", MESSAGES, timeout_s=5)
+
+            assert [receiver.recv(1000) for _ in MESSAGES] == MESSAGES
+
+    def test_sends_into_a_local_socket(self, tmp_path):
+        path = str(tmp_path / "log")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(path)
+
+            send_syslog(f"unix://{path}", MESSAGES, timeout_s=5)
+
+            assert [receiver.recv(1000) for _ in MESSAGES] == MESSAGES
+
+    def test_says_that_nothing_listens(self, tmp_path):
+        with pytest.raises(BackendUnreachable, match="refused the connection"):
+            send_syslog("tcp://127.0.0.1:1", MESSAGES, timeout_s=5)
+        with pytest.raises(BackendUnreachable, match="local socket"):
+            send_syslog(f"unix://{tmp_path}/none", MESSAGES, timeout_s=5)
+
+    def test_takes_a_receiver_that_never_hangs_up_for_one_that_got_nothing(self):
+        with RawServer(lambda visitor: time.sleep(3)) as server, pytest.raises(BackendTimedOut):
+            send_syslog(f"tcp://127.0.0.1:{server.port}", MESSAGES, timeout_s=0.2)
+
+    def test_says_that_the_receiver_was_reset(self):
+        def reset(visitor: Visitor) -> None:
+            visitor.sock.recv(1)
+            visitor.reset()
+
+        with RawServer(reset) as server, pytest.raises(BackendUnreachable, match="hung up"):
+            send_syslog(f"tcp://127.0.0.1:{server.port}", MESSAGES, timeout_s=5)
+
+    @pytest.mark.parametrize("scheme", ["tcp", "tls", "udp"])
+    def test_reaches_nothing_that_is_not_allowed(self, scheme, settings, monkeypatch):
+        settings.GATEWAY_EGRESS_ALLOW = ["10.0.0.0/8"]
+        dialed = watch_connects(monkeypatch)
+
+        with pytest.raises(EgressDenied):
+            send_syslog(f"{scheme}://127.0.0.1:6514", MESSAGES, timeout_s=5)
+
+        assert dialed == []
+
+
+class TestParseReceiver:
+    @pytest.mark.parametrize(
+        "url", ["tcp://10.1.2.3:514", "tls://siem.example.com:6514", "udp://[fd00::1]:514"]
+    )
+    def test_takes_a_host_and_a_port(self, url):
+        receiver = parse_receiver(url)
+
+        assert receiver.target is not None
+        assert receiver.is_datagram == url.startswith("udp")
+        assert receiver.target.scheme == ("https" if url.startswith("tls") else "http")
+
+    def test_takes_a_path(self):
+        assert parse_receiver("unix:///dev/log").path == "/dev/log"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("", "siem", "ftp://siem:1", "unix://log", "unix:/dev/log", "http://siem:1"),
+            *("tcp://siem", "tls://siem/", "tcp://siem:514/path", "tcp://user@siem:514"),
+            *("tcp://:514", "tcp://siem:0", "tcp://0x7f.1:514", "tcp://a b:514"),
+        ],
+    )
+    def test_refuses_the_rest(self, url):
+        with pytest.raises(ModelMisconfigured):
+            parse_receiver(url)

@@ -6,17 +6,17 @@ from uuid import uuid4
 import pytest
 
 from features import snapshot
-from features.errors import FeatureDisabled
+from features.errors import FeatureDisabled, UnknownFeature
 from gateway import pipeline
-from gateway.audit import records, store
+from gateway.audit import ladders, records, store
 from gateway.audit.models import InferenceContent, State
 from gateway.audit.records import Outcome
 from gateway.calls import NamedModel
 from gateway.errors import AuditUnavailable
 from models_registry.providers.types import ToolCall
-from tests.factories import ENDPOINT, make_group
+from tests.factories import ENDPOINT, make_group, make_rule
 from tests.gateway.audit.test_writer import BrokenStore
-from tests.gateway.conftest import make_call, record
+from tests.gateway.conftest import closed_record, make_call, record
 
 
 class TestRefuse:
@@ -47,6 +47,23 @@ class TestRefuse:
         with pytest.raises(AuditUnavailable):
             records.refuse(make_call(), FeatureDisabled("no"), config, ())
 
+    def test_keeps_the_ladder_that_led_to_it(self, embedded):
+        make_rule(state="off")
+        config = snapshot.refresh()
+
+        records.refuse(make_call(), FeatureDisabled("instance: off"), config, ())
+        ladders.save()
+
+        (step,) = ladders.find(record().ladder_digest)
+        assert (step.level, step.rule, step.effect) == ("instance", "off", "off")
+
+    def test_has_no_ladder_where_there_is_no_such_feature(self, embedded):
+        config = snapshot.refresh()
+
+        records.refuse(make_call(feature="unheard_of"), UnknownFeature("x"), config, ())
+
+        assert record().ladder_digest == ""
+
 
 class TestSkip:
     def test_says_why_no_model_was_asked(self, embedded):
@@ -58,6 +75,18 @@ class TestSkip:
 
 
 class TestOpening:
+    def test_keeps_the_ladder_and_how_long_policy_and_prompt_took(self, scripted_model):
+        scripted_model()
+
+        pipeline.answer(make_call())
+
+        found = closed_record()
+        ladders.save()
+        assert [step.level for step in ladders.find(found.ladder_digest)] == ["instance"]
+        assert 0 < found.policy_ms < 1000
+        assert 0 < found.render_ms < 1000
+        assert 0 < found.connect_ms < 1000
+
     @pytest.mark.parametrize(
         ("name", "written"),
         [
