@@ -67,9 +67,10 @@ def _forget_configuration() -> Iterator[None]:
     yield
     from features import snapshot
     from gateway.audit import ladders
-    from models_registry import adoption, revisions
+    from models_registry import adoption, egress_ledger, revisions
 
     snapshot.forget()
+    egress_ledger.take()
     adoption.forget()
     ladders.forget()
     revisions.get.cache_clear()
