@@ -35,6 +35,7 @@ from gateway.api.model_fields import ModelMetadata
 from gateway.api.responses import ndjson_stream
 from gateway.calls import Call, Caller, Ending, Stream
 from gateway.errors import GatewayError, StreamBroken
+from models_registry.errors import ModelError
 from prompts.errors import PromptError
 
 AGENT = PROMPTS["chat/react"]
@@ -83,6 +84,7 @@ FAILURES = {
     "reply_lost": True,
     "worker_lost": True,
 }
+TOLD = (UnusableConversation, wire.BodyTooLarge, PromptError, GatewayError, ModelError)
 OVERFLOWS = ("body_too_large", "prompt_too_large", "context_too_long")
 
 
@@ -159,7 +161,7 @@ class ChatAgent(Endpoint):
         try:
             call, tools = _read(request)
             stream = pipeline.stream(call)
-        except (UnusableConversation, wire.BodyTooLarge, PromptError, GatewayError) as error:
+        except TOLD as error:
             if error.code not in FAILURES:
                 raise
             return ndjson_stream(_failed(error))
