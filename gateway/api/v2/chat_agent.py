@@ -158,14 +158,14 @@ class ChatAgent(Endpoint):
 
     def post(self, request: Request) -> HttpResponseBase:
         """Read the wire format, ask the pipeline, write the wire format."""
-        try:
-            call, tools = _read(request)
-            stream = pipeline.stream(call)
-        except TOLD as error:
-            if error.code not in FAILURES:
-                raise
-            return ndjson_stream(_failed(error))
-        return ndjson_stream(_events(stream, tools))
+        call, tools = _read(request)
+        return ndjson_stream(_events(pipeline.stream(call), tools))
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Tell of a failure by an event, where it is one that GitLab's user is told of so."""
+        if isinstance(exc, TOLD) and exc.code in FAILURES:
+            return ndjson_stream(_failed(exc))
+        return super().handle_exception(exc)
 
 
 def _read(request: Request) -> tuple[Call, tuple[str, ...]]:
