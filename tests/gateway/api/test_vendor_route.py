@@ -34,17 +34,23 @@ ROUTES = {
     "/v4/code/suggestions": COMPONENTS,
     "/v1/prompts/generate_commit_message": PROMPT,
     "/v2/prompts/generate_commit_message": PROMPT,
-    "/v2/chat/agent": {**BODIES["/v2/chat/agent"], "model_metadata": METADATA},
+    **{
+        path: BODIES[path] or {}
+        for path in (
+            *("/v2/chat/agent", "/v1/chat/agent", "/v1/embeddings/code_embeddings", VERTEX),
+            *("/v1/x-ray/libraries", "/v1/proxy/anthropic/v1/messages"),
+            *("/v1/proxy/openai/v1/chat/completions", "/v1/proxy/openai/v1/responses"),
+        )
+    },
 }
-UNITS = {VERTEX: "generate_embeddings_codebase"}
-for _path in (
-    *("/v1/chat/agent", "/v1/embeddings/code_embeddings", VERTEX, "/v1/x-ray/libraries"),
-    *("/v1/proxy/anthropic/v1/messages?beta=true", "/v1/proxy/openai/v1/chat/completions"),
-    "/v1/proxy/openai/v1/responses",
-):
-    ROUTES[_path] = BODIES[_path.partition("?")[0]]
-    if "/openai/" in _path or "/anthropic/" in _path:
-        UNITS[_path] = "ai_gateway_model_provider_proxy"
+# What GitLab says such a call is for, where the route asks for it.
+PROXY = "ai_gateway_model_provider_proxy"
+UNITS = {
+    VERTEX: "generate_embeddings_codebase",
+    "/v1/proxy/anthropic/v1/messages": PROXY,
+    "/v1/proxy/openai/v1/chat/completions": PROXY,
+    "/v1/proxy/openai/v1/responses": PROXY,
+}
 WHOLE = ("/v1/embeddings/code_embeddings", VERTEX, "/v1/x-ray/libraries")
 STREAMS = [path for path in ROUTES if path not in WHOLE]
 
