@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from models_registry import changes
 from models_registry.configuration import ConfigVersion
-from models_registry.errors import ModelError
+from models_registry.errors import ModelError, ModelMisconfigured
 from models_registry.fields import CannotDecrypt, clear_text
 from models_registry.models import Connection, ModelRevision, SelfHostedModel, State
 from models_registry.providers.types import ModelConfig
@@ -79,7 +79,8 @@ def adopt(*, family: str, endpoint: str, identifier: str, api_key: str) -> Model
     The key of a discovered model follows the calls; what a person registered is never changed.
 
     Raises:
-        AdoptionRefused: the model is disabled, its facts are invalid, or too many wait for review.
+        AdoptionRefused: the model is disabled, or too many wait for review.
+        ModelMisconfigured: its facts are invalid.
     """
     named = ModelRevision(
         family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
@@ -91,7 +92,7 @@ def temporary(*, family: str, endpoint: str, identifier: str, api_key: str) -> M
     """Return a model that is registered nowhere, for "Test connection".
 
     Raises:
-        AdoptionRefused: its facts are invalid.
+        ModelMisconfigured: its facts are invalid.
     """
     named = ModelRevision(
         family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
@@ -173,9 +174,13 @@ def _free_name(named: ModelRevision) -> str:
 
 
 def _check(named: ModelRevision, *, exclude: frozenset[str] = NOT_NAMED) -> None:
-    """Raise AdoptionRefused where a form would not take these facts; it repeats none of them."""
+    """Accept facts that a form would take.
+
+    Raises:
+        ModelMisconfigured: it would not; the message repeats none of them.
+    """
     if "\0" in named.endpoint + named.identifier + named.api_key:
-        raise AdoptionRefused("The call names an unusable model: it holds a NUL character.")
+        raise ModelMisconfigured("The call names an unusable model: it holds a NUL character.")
     try:
         named.clean_fields(exclude=exclude)
         named.clean()
@@ -185,7 +190,7 @@ def _check(named: ModelRevision, *, exclude: frozenset[str] = NOT_NAMED) -> None
             " ".join(messages) if name == "endpoint" else f"The {name} is not valid."
             for name, messages in exc.message_dict.items()
         ]
-        raise AdoptionRefused(f"The call names an unusable model. {' '.join(faults)}") from None
+        raise ModelMisconfigured(f"The call names an unusable model. {' '.join(faults)}") from None
 
 
 # What was found lately

@@ -62,7 +62,7 @@ class Endpoint(APIView):
             try:
                 return vendor_route.answer(exc, request)
             except Exception as failure:
-                exc = failure
+                return self.handle_exception(failure)
         if isinstance(exc, MethodNotAllowed):
             response = json_response({"detail": "Method Not Allowed"}, status=405)
             response.headers["Allow"] = ", ".join(self._methods())

@@ -26,6 +26,9 @@ ALIASES = {
     "qwen2p5-coder-7b": "qwen",
 }
 
+# Providers whose models are the vendor's own: what they are called is no family of ours.
+VENDORED = ("gitlab", "amazon_q", "fireworks_ai")
+
 
 def known_family(name: str) -> str:
     """Return the family's slug.
@@ -119,7 +122,7 @@ class ModelMetadata(wire.Body):
 
     @model_validator(mode="after")
     def _is_family(self) -> ModelMetadata:
-        if self.name and not self.endpoint:
+        if self.name and not self.endpoint and self.provider not in VENDORED:
             known_family(self.name)
         return self
 

@@ -11,7 +11,7 @@ from features.errors import NoActiveModel, UnregisteredModel
 from gateway import named_models
 from gateway.audit.models import CallerKind
 from gateway.calls import Caller, NamedModel
-from models_registry.adoption import AdoptionRefused
+from models_registry.errors import ModelMisconfigured
 from models_registry.models import SelfHostedModel, State
 from tests.factories import ENDPOINT, make_model
 from tests.gateway.conftest import make_call
@@ -80,7 +80,7 @@ class TestResolveNamed:
 
     @pytest.mark.parametrize("endpoint", ["http://169.254.169.254/v1", "ftp://host/", "http://a b"])
     def test_refuses_what_may_not_be_reached(self, endpoint):
-        with pytest.raises(AdoptionRefused):
+        with pytest.raises(ModelMisconfigured):
             resolve(replace(NAMED, endpoint=endpoint))
 
         assert not SelfHostedModel.objects.exists()

@@ -11,8 +11,7 @@ from gateway.audit import store
 from gateway.audit.models import CallerKind, ContentKind, InferenceContent, InferenceRecord
 from gateway.calls import Caller, NamedModel
 from gateway.errors import AuditUnavailable
-from models_registry.adoption import AdoptionRefused
-from models_registry.errors import ContextTooLong
+from models_registry.errors import ContextTooLong, ModelMisconfigured
 from models_registry.models import SelfHostedModel
 from models_registry.providers.embedding import Embedding
 from models_registry.providers.types import Message, Prompt
@@ -215,9 +214,9 @@ class TestRefusal:
         make_rule()
         named = NamedModel(family="general", endpoint="http://169.254.169.254/v1", identifier="a")
 
-        refusal = refused(AdoptionRefused, named_model=named)
+        refusal = refused(ModelMisconfigured, named_model=named)
 
-        assert record().error_code == "unregistered_model"
+        assert record().error_code == "model_misconfigured"
         assert "169.254" not in str(refusal)
         assert not SelfHostedModel.objects.exists()
 

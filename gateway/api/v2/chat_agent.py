@@ -35,6 +35,7 @@ from gateway.api.model_fields import ModelMetadata
 from gateway.api.responses import ndjson_stream
 from gateway.calls import Call, Caller, Ending, Stream
 from gateway.errors import GatewayError, StreamBroken
+from models_registry.errors import ModelError
 from prompts.errors import PromptError
 
 AGENT = PROMPTS["chat/react"]
@@ -83,6 +84,7 @@ FAILURES = {
     "reply_lost": True,
     "worker_lost": True,
 }
+TOLD = (UnusableConversation, wire.BodyTooLarge, PromptError, GatewayError, ModelError)
 OVERFLOWS = ("body_too_large", "prompt_too_large", "context_too_long")
 
 
@@ -156,14 +158,14 @@ class ChatAgent(Endpoint):
 
     def post(self, request: Request) -> HttpResponseBase:
         """Read the wire format, ask the pipeline, write the wire format."""
-        try:
-            call, tools = _read(request)
-            stream = pipeline.stream(call)
-        except (UnusableConversation, wire.BodyTooLarge, PromptError, GatewayError) as error:
-            if error.code not in FAILURES:
-                raise
-            return ndjson_stream(_failed(error))
-        return ndjson_stream(_events(stream, tools))
+        call, tools = _read(request)
+        return ndjson_stream(_events(pipeline.stream(call), tools))
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Tell of a failure by an event, where it is one that GitLab's user is told of so."""
+        if isinstance(exc, TOLD) and exc.code in FAILURES:
+            return ndjson_stream(_failed(exc))
+        return super().handle_exception(exc)
 
 
 def _read(request: Request) -> tuple[Call, tuple[str, ...]]:

@@ -105,6 +105,12 @@ class TestModelMetadata:
     def test_names_none_without_an_address(self):
         assert ModelMetadata(provider="gitlab", identifier="").as_named() is None
 
+    @pytest.mark.parametrize("provider", ["gitlab", "amazon_q", "fireworks_ai"])
+    def test_takes_what_the_vendor_calls_its_own_models(self, provider):
+        metadata = ModelMetadata(provider=provider, name="claude_sonnet_4")
+
+        assert (metadata.name, metadata.as_named()) == ("claude_sonnet_4", None)
+
     def test_stands_for_any_model_where_it_names_no_family(self):
         named = ModelMetadata(provider="openai", endpoint="http://10.0.0.1/v1").as_named()
 

@@ -2,17 +2,18 @@
 
 import json
 import logging
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
-from features import snapshot
+from features import catalog, snapshot
 from features.models import FeatureRule, VendorRoute
 from gateway.api.vendor_route import PASSED_BACK
 from gateway.audit.models import InferenceContent, InferenceRecord
 from gateway.errors import StreamBroken
 from tests.factories import make_api_key, make_group, make_model, make_rule, open_vendor_route
 from tests.gateway.api.conftest import COMPLETIONS, component, post, start
+from tests.gateway.api.samples import BODIES, VERTEX
 from tests.gateway.conftest import answer_on_record, closed_record, record
 
 SSE = ('event: stream_start\r\ndata: {"m": 1}\r\n\r\n', "event: stream_end\r\ndata: null\r\n\r\n")
@@ -33,21 +34,39 @@ ROUTES = {
     "/v4/code/suggestions": COMPONENTS,
     "/v1/prompts/generate_commit_message": PROMPT,
     "/v2/prompts/generate_commit_message": PROMPT,
+    **{
+        path: BODIES[path] or {}
+        for path in (
+            *("/v2/chat/agent", "/v1/chat/agent", "/v1/embeddings/code_embeddings", VERTEX),
+            *("/v1/x-ray/libraries", "/v1/proxy/anthropic/v1/messages"),
+            *("/v1/proxy/openai/v1/chat/completions", "/v1/proxy/openai/v1/responses"),
+        )
+    },
 }
-FEATURES = ("code_completions", "code_generations", "generate_commit_message")
+# What GitLab says such a call is for, where the route asks for it.
+PROXY = "ai_gateway_model_provider_proxy"
+UNITS = {
+    VERTEX: "generate_embeddings_codebase",
+    "/v1/proxy/anthropic/v1/messages": PROXY,
+    "/v1/proxy/openai/v1/chat/completions": PROXY,
+    "/v1/proxy/openai/v1/responses": PROXY,
+}
+WHOLE = ("/v1/embeddings/code_embeddings", VERTEX, "/v1/x-ray/libraries")
+STREAMS = [path for path in ROUTES if path not in WHOLE]
 
 
-def streamed(body):
+def streamed(path):
     """Return the body of a call that asks for a stream."""
-    if "prompt_components" not in body:
-        return {**body, "stream": True}
-    return {**body, "prompt_components": [component("generation", stream=True)]}
+    body = ROUTES[path]
+    if path in ("/v3/code/completions", "/v4/code/suggestions"):
+        return {**body, "prompt_components": [component("generation", stream=True)]}
+    return {**body, "stream": True}
 
 
 @pytest.fixture
 def house(trusted, embedded, vendor, settings):
     """Every feature on, no model, and a vendor that nothing leads to yet."""
-    for feature in FEATURES:
+    for feature, _ in catalog.choices():
         make_rule(feature=feature)
     settings.GATEWAY_VENDOR_ROUTE_URL = vendor.url
     snapshot.refresh()
@@ -61,6 +80,8 @@ def gitlab_asks(house):
     snapshot.refresh()
 
     def send(path=COMPLETIONS, body=FLAT, **headers):
+        if path in UNITS:
+            headers["x_gitlab_unit_primitive"] = UNITS[path]
         return post(path, body, headers=house.headers(**headers))
 
     return send
@@ -185,12 +206,12 @@ class TestAnswer:
             (("def ", "add"), "text/event-stream", None),
         ],
     )
-    @pytest.mark.parametrize("path", ROUTES)
+    @pytest.mark.parametrize("path", STREAMS)
     def test_is_streamed_as_it_comes(self, gitlab_asks, vendor, path, pieces, media, format_):
         headers = {"Content_Type": media} | ({"X_Streaming_Format": format_} if format_ else {})
         vendor.stream(*pieces, **headers)
 
-        answer = gitlab_asks(path, streamed(ROUTES[path]))
+        answer = gitlab_asks(path, streamed(path))
 
         assert (answer.status, answer.body) == (200, "".join(pieces).encode())
         assert answer.headers["content-type"] == media
@@ -203,7 +224,7 @@ class TestAnswer:
 
     def test_that_breaks_off_is_cut(self, gitlab_asks, house, vendor):
         vendor.stream("one", then="cut")
-        begun = start("POST", COMPLETIONS, value=streamed(FLAT), headers=house.headers())
+        begun = start("POST", COMPLETIONS, value=streamed(COMPLETIONS), headers=house.headers())
 
         with pytest.raises(StreamBroken):
             list(begun.pieces)
@@ -214,7 +235,7 @@ class TestAnswer:
 
     def test_ends_with_its_client(self, gitlab_asks, house, vendor):
         vendor.stream("one", then="hang")
-        begun = start("POST", COMPLETIONS, value=streamed(FLAT), headers=house.headers())
+        begun = start("POST", COMPLETIONS, value=streamed(COMPLETIONS), headers=house.headers())
         next(iter(begun.pieces))
 
         begun.pieces.close()
@@ -231,6 +252,28 @@ class TestFailure:
 
         assert (answer.status, answer.json["code"]) == (503, "backend_unreachable")
         assert "127.0.0.1" not in answer.json["detail"]
+
+    @pytest.mark.parametrize("path", [path for path in UNITS if path != VERTEX])
+    def test_has_the_vendors_shape_where_the_route_speaks_it(self, gitlab_asks, vendor, path):
+        vendor.close()
+
+        answer = gitlab_asks(path, ROUTES[path])
+
+        assert answer.status == 503
+        assert answer.json["error"]["message"] == closed_record().error_detail
+
+    def test_is_an_event_where_the_chats_agent_asks(self, gitlab_asks, house, vendor):
+        vendor.close()
+        path = "/v2/chat/agent"
+        begun = start("POST", path, value=ROUTES[path], headers=house.headers())
+
+        got = []
+        with closing(begun.pieces), pytest.raises(StreamBroken):
+            got.extend(begun.pieces)
+
+        (event,) = map(json.loads, got)
+        assert (event["type"], event["data"]["retryable"]) == ("error", True)
+        assert event["data"]["message"] == closed_record().error_detail
 
     def test_is_421_where_gitlab_reads_that(self, gitlab_asks, vendor):
         vendor.close()
@@ -261,6 +304,22 @@ class TestFailure:
 
 
 class TestPolicy:
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {"provider": "gitlab", "name": "claude_sonnet_4", "identifier": "claude_sonnet_4"},
+            {"provider": "fireworks_ai", "name": "codestral_2501"},
+            {"provider": "amazon_q", "name": "amazon_q", "role_arn": "arn:aws:iam::1:role/q"},
+        ],
+    )
+    def test_sends_a_model_away_whatever_the_vendor_calls_it(self, gitlab_asks, vendor, metadata):
+        vendor.answer({})
+        path = "/v4/code/suggestions"
+
+        answer = gitlab_asks(path, {**ROUTES[path], "model_metadata": metadata})
+
+        assert (answer.status, len(vendor.calls)) == (200, 1)
+
     def test_keeps_everything_in_the_house_while_the_route_is_off(self, house, vendor):
         answer = post(COMPLETIONS, FLAT, headers=house.headers())
 
@@ -356,7 +415,7 @@ class TestToken:
 
         with caplog.at_level(logging.DEBUG), suppress(StreamBroken):
             headers = house.headers(token)
-            start("POST", COMPLETIONS, value=streamed(FLAT), headers=headers).read()
+            start("POST", COMPLETIONS, value=streamed(COMPLETIONS), headers=headers).read()
         closed_record()
 
         (row,) = InferenceRecord.objects.values()

@@ -174,7 +174,7 @@ class TestRefusals:
     def test_an_address_that_may_not_be_reached_is_not_dialed(self, ask, endpoint):
         answer = ask(model={"endpoint": endpoint})
 
-        assert (answer.status, answer.json["code"]) == (403, "unregistered_model")
+        assert (answer.status, answer.json["code"]) == (503, "model_misconfigured")
         assert "169.254" not in answer.json["detail"]
 
     @pytest.mark.parametrize("path", [f"{BARE}/", f"{BARE}/delete", "/v1/embeddings"])

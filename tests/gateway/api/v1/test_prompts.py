@@ -186,6 +186,22 @@ class TestModelFailure:
         assert "127.0.0.1" not in answer.json["detail"]
         assert "169.254" not in answer.json["detail"]
 
+    @pytest.mark.parametrize("endpoint", ["http://169.254.169.254/v1", "ftp://127.0.0.1/v1"])
+    def test_is_421_too_for_an_address_that_cannot_be_used(
+        self, trusted, embedded, metadata, endpoint
+    ):
+        make_rule(feature="generate_commit_message")
+        snapshot.refresh()
+        body = {"inputs": {"diff": "+1"}, "model_metadata": metadata(endpoint=endpoint)}
+
+        answer = post("/v1/prompts/generate_commit_message", body, headers=trusted.headers())
+
+        assert answer.status == 421
+        assert answer.json["detail"].startswith(
+            "400: Bad Request. The call names an unusable model."
+        )
+        assert record().error_code == "model_misconfigured"
+
     def test_after_the_first_piece_breaks_the_stream(self, trusted, embedded, metadata):
         body = {"inputs": {}, "model_metadata": metadata("cut-midstream"), "stream": True}
         begun = start("POST", CONNECTION_TEST, value=body, headers=trusted.headers())

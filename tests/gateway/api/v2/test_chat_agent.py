@@ -538,6 +538,12 @@ class TestFailures:
         assert events(got) == [error("prompt is too long (context_too_long)")]
         assert closed_record().error_code == "context_too_long"
 
+    def test_of_an_address_that_cannot_be_used_are_events_too(self, broken, metadata):
+        _, got = broken(model_metadata=metadata(endpoint="ftp://127.0.0.1/v1"))
+
+        assert "unusable model" in events(got)[0]["data"]["message"]
+        assert closed_record().error_code == "model_misconfigured"
+
     @pytest.mark.parametrize(
         ("size", "code"), [(1_100_000, "prompt_too_large"), (2_100_000, "body_too_large")]
     )
