@@ -219,7 +219,8 @@ def _ladders(
                     effect=step.effect,
                     author=authors.get(level, ""),
                 )
-                for level, step in zip(lineages[group_id], of_group, strict=True)
+                # Where the last step is the vendor route's, no rule made it.
+                for level, step in zip((*lineages[group_id], -1), of_group, strict=False)
             ),
         )
         for group_id, of_group in steps.items()
