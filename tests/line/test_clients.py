@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -12,8 +11,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.rig.backend import TEXT, ScriptedBackend
-from tests.rig.gateway import Gateway
+from tests.rig.backend import ScriptedBackend
 from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_TEXT
 
 SETUP = """
@@ -47,7 +45,7 @@ class Clients:
     anthropic: anthropic.Anthropic
 
 
-def make_group(line: Gateway, path: str, **models: dict[str, str]) -> str:
+def make_group(line, path, **models):
     """Return a key of a new group, whose features have these models."""
     key = line.run(SETUP.format(path=path, models=models)).strip()
     line.wait_for_configuration()
@@ -55,11 +53,11 @@ def make_group(line: Gateway, path: str, **models: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def connect(line) -> Iterator[Callable[[str], Clients]]:
+def connect(line):
     """A function that sets the SDKs up with a key as a user does, but for retries."""
     with ExitStack() as stack:
 
-        def connect(key: str, sent_as: str = "api_key") -> Clients:
+        def connect(key, sent_as="api_key"):
             first = openai.OpenAI(
                 base_url=f"{line.url}/openai/v1",
                 http_client=openai.DefaultHttpxClient(trust_env=False),
@@ -78,10 +76,10 @@ def connect(line) -> Iterator[Callable[[str], Clients]]:
 
 
 @pytest.fixture(scope="module")
-def house(line, connect, llama_server, llama_embedding) -> Clients:
+def house(line, connect, llama_server, llama_embedding):
     """Programs of a group whose models are served by llama.cpp."""
 
-    def model(name: str, server, family: str = "general") -> dict[str, str]:
+    def model(name, server, family="general"):
         facts = {"endpoint": server.endpoint, "identifier": server.model, "family": family}
         return {"name": name, "api_key": server.api_key, **facts}
 
@@ -97,7 +95,7 @@ def house(line, connect, llama_server, llama_embedding) -> Clients:
 
 
 @pytest.fixture(scope="module")
-def failing(line, connect) -> Iterator[Clients]:
+def failing(line, connect):
     """Programs of a group whose models fail as they are called."""
     backend = ScriptedBackend()
     faults = {
@@ -280,12 +278,12 @@ class TestAnthropic:
         assert house.anthropic.models.retrieve(CODER).display_name == CODER
 
 
-def chat(of: Clients, model="stub", **options):
+def chat(of, model="stub", **options):
     """Send a conversation with OpenAI's SDK."""
     return of.openai.chat.completions.create(model=model, messages=HI, **options)
 
 
-def converse(of: Clients, model="stub", **options):
+def converse(of, model="stub", **options):
     """Send a conversation with Anthropic's SDK."""
     return of.anthropic.messages.create(model=model, max_tokens=50, messages=HI, **options)
 
@@ -334,4 +332,4 @@ class TestErrors:
             models.retrieve(HOUSE)
 
     def test_are_none_of_an_unknown_name(self, failing, sdk, ask):
-        assert TEXT in ask(failing, "gpt-5").model_dump_json().replace("\\n", "\n")
+        assert ask(failing, "gpt-5").model == "stub"

@@ -1,8 +1,7 @@
 """OpenAI's Completions API: a text that the model goes on with, whole or as chunks.
 
 The text goes to the model as it is, without a chat format: editors write a model's own markers for
-filling in into it, so `suffix` is refused. Of several texts in one call only the first could be
-streamed; a call has one.
+filling in into it, so `suffix` is refused. A call has one text and one answer.
 Source: OpenAI API reference, Completions (legacy).
 """
 

@@ -8,6 +8,8 @@ import struct
 import pytest
 
 from features import snapshot
+from gateway.api.clients.openai import as_base64
+from gateway.api.errors import BadRequest
 from tests.gateway.api.vendors import parsed
 from tests.gateway.conftest import record
 from tests.rig.backend import TEXT, vector_of
@@ -108,6 +110,10 @@ class TestEmbeddings:
         vector = vector_of("a")
         packed = struct.unpack(f"<{len(vector)}f", base64.b64decode(item["embedding"]))
         assert packed == pytest.approx(vector)
+
+    def test_are_no_base64_where_a_number_does_not_fit(self):
+        with pytest.raises(BadRequest, match="ask for 'float'"):
+            as_base64((0.5, 1e39))
 
     def test_have_the_length_that_is_asked_for(self, embed):
         assert len(embed("a", dimensions=3).json["data"][0]["embedding"]) == 3
