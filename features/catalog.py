@@ -1,4 +1,4 @@
-"""The catalog of GitLab Duo features that Enclave serves, and of the prompts they use.
+"""The catalog of the features that Enclave serves, GitLab Duo's above all, and of their prompts.
 
 To add a feature, add one entry to FEATURES, one to PROMPTS for each prompt it uses, and
 `prompts/definitions/<prompt slug>/default.yml`.
@@ -13,23 +13,27 @@ from itertools import chain
 from features.errors import UnfitModel, UnknownFeature
 from models_registry.families import EMBEDDING
 
-# The one feature that wants vectors of a model, not words.
 EMBEDDINGS = "embeddings_code"
+# What programs other than GitLab call for with an API key (docs/clients.md): words, and vectors.
+OWN_CLIENTS = "own_clients"
+OWN_CLIENTS_EMBEDDINGS = "own_clients_embeddings"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feature:
-    """A GitLab Duo feature, by the slug of GitLab's feature setting.
+    """A GitLab Duo feature, by the slug of GitLab's feature setting, or one of our own.
 
     `parent` is the feature whose rules hold where none of its own is set at a level.
     `needs_rule` is False for what is allowed to the instance before anything is configured.
-    `unit_primitives`: as a prompt's, for a feature that calls models without a prompt.
+    `wants_vectors` is True for what asks a model for vectors, not for words.
+    `unit_primitives`: as a prompt's, for a feature of GitLab that calls models without a prompt.
     """
 
     slug: str
     label: str
     parent: str | None = None
     needs_rule: bool = True
+    wants_vectors: bool = False
     unit_primitives: tuple[str, ...] = ()
 
 
@@ -78,6 +82,7 @@ FEATURES = {
         Feature(
             slug=EMBEDDINGS,
             label="Code Embeddings",
+            wants_vectors=True,
             unit_primitives=("generate_embeddings_codebase",),
         ),
         Feature(slug="x_ray_libraries", label="Repository X-Ray", parent="code_generations"),
@@ -90,6 +95,13 @@ FEATURES = {
             slug="description_composer",
             label="Merge Request Description Composer",
             unit_primitives=("description_composer",),
+        ),
+        Feature(slug=OWN_CLIENTS, label="Other Clients (OpenAI and Anthropic APIs)"),
+        Feature(
+            slug=OWN_CLIENTS_EMBEDDINGS,
+            label="Other Clients' Embeddings",
+            parent=OWN_CLIENTS,
+            wants_vectors=True,
         ),
         Feature(slug="model_configuration", label="Test connection", needs_rule=False),
     )
@@ -338,7 +350,7 @@ def get_feature(slug: str) -> Feature:
 
 def fits(feature: str, family: str) -> bool:
     """Test whether models of a family can serve a feature: vectors or words."""
-    return (feature == EMBEDDINGS) == (family == EMBEDDING)
+    return get_feature(feature).wants_vectors == (family == EMBEDDING)
 
 
 def require_fit(feature: str, family: str) -> None:

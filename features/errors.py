@@ -5,6 +5,7 @@ FeatureError
 ├── FeatureDisabled      policy says no; `reason` names the rule
 ├── NoModelAssigned      allowed, but nothing says which model
 ├── NoActiveModel        allowed, but its model is switched off
+├── ModelNotFound        a client asks for a model by a name that it is not offered
 ├── UnfitModel           allowed, but its model gives vectors for words, or words for vectors
 ├── UnregisteredModel    GitLab named a model that GATEWAY_UNREGISTERED_MODELS=refuse keeps out
 ├── NoHistory            the configuration of a moment is asked for that is not on record
@@ -58,6 +59,16 @@ class NoActiveModel(FeatureError):
     """The feature is on, but its model is disabled."""
 
     code = "no_active_model"
+
+
+class ModelNotFound(FeatureError):
+    """There is no model of this name, or this API key may not use it: see the list of models."""
+
+    code = "model_not_found"
+
+    def __init__(self) -> None:
+        """Say it in the class's words: the name is the caller's."""
+        super().__init__((self.__doc__ or "").strip())
 
 
 class UnfitModel(FeatureError):

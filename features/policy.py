@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from features import catalog
 from features.catalog import get_feature
 from features.errors import FeatureDisabled, GoesToVendor, NoActiveModel, NoModelAssigned
 from features.models import State
@@ -53,7 +54,8 @@ class Decision:
     """Whether a feature is allowed, by which rule, for which group, on which model.
 
     `group_id` and `group_path` name the group that allowed (None and "" without groups);
-    `model_source` the level whose rule names the model ("" without a model). `is_open_to_vendor`:
+    `model_source` the level whose rule names the model ("" without a model), which is locked where
+    a locked rule names it. `is_open_to_vendor`:
     without a model of its own, a call that names none goes to the vendor.
     """
 
@@ -64,6 +66,7 @@ class Decision:
     group_path: str = ""
     model_id: int | None = None
     model_source: str = ""
+    is_model_locked: bool = False
     is_group_assignment: bool = False
     is_open_to_vendor: bool = False
 
@@ -135,6 +138,7 @@ def explain(
         group_path="" if best.group_id is None else snapshot.groups[best.group_id].path,
         model_id=best.model_id,
         model_source=best.model_source,
+        is_model_locked=bool(best.model_lock),
         is_group_assignment=best.is_group_model,
         is_open_to_vendor=is_open_to_vendor,
     )
@@ -272,6 +276,34 @@ def match_named(
     address = Address.of(family=family, endpoint=endpoint, identifier=identifier)
     entry = snapshot.named.get(address)
     return None if entry is None else _usable(entry)
+
+
+def offered_models(
+    snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]
+) -> tuple[ModelConfig, ...]:
+    """Return the models that a subject may choose from under a feature, the oldest first.
+
+    They are the models that rules assign to the subject for any feature, as far as they can serve
+    this one; where the feature's own model is locked, that alone.
+
+    Raises:
+        FeatureDisabled: it may not use the feature.
+    """
+    own = require(snapshot, feature=feature, group_ids=group_ids)
+    decisions = [own]
+    if not own.is_model_locked:
+        decisions += (
+            explain(snapshot, feature=slug, group_ids=group_ids) for slug, _ in catalog.choices()
+        )
+    assigned = {decision.model_id for decision in decisions if decision.model_id is not None}
+    entries = (snapshot.models[model_id] for model_id in sorted(assigned))
+    return tuple(
+        entry.config
+        for entry in entries
+        if entry.state != ModelState.DISABLED
+        and entry.config is not None
+        and catalog.fits(feature, entry.config.family)
+    )
 
 
 def choose_model(

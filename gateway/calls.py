@@ -59,6 +59,7 @@ class Call:
     `conversation` is the caller's own messages, tools and parameters, where it brought them: then
     there is no prompt of ours and no input.
     `has_left` tells whether the client closed its connection; asked at least once a second.
+    `asked_model` is the name by which a client that is not GitLab asks for a model.
     `heartbeat_s`: after this long a silent stream yields an empty piece; None for never.
     """
 
@@ -77,15 +78,20 @@ class Call:
     conversation: Prompt | None = None
     heartbeat_s: float | None = None
     named_model: NamedModel | None = None
+    asked_model: str | None = None
     is_connection_test: bool = False
     has_left: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A whole answer; `family` is the model's. The text of vectors is `Embedding.as_text`."""
+    """A whole answer; `model` is the model's name, as it is registered, and `family` its family.
+
+    The text of vectors is `Embedding.as_text`.
+    """
 
     record_id: UUID
+    model: str
     family: str
     text: str
     finish_reason: str | None
@@ -109,12 +115,13 @@ class Ending:
 class Stream:
     """An answer that is still coming; the first piece has arrived, so the status is known.
 
-    `family` is the model's, `served_name` what its backend calls it. Iterating raises
+    `model` and `family` as an answer's, `served_name` what its backend calls it. Iterating raises
     `StreamBroken` where the answer broke off; closing the iterator early means that the client
     left. Its value, for `yield from`, is how it ended.
     """
 
     record_id: UUID
+    model: str
     family: str
     served_name: str
     pieces: Generator[str, None, Ending]

@@ -113,6 +113,8 @@ def choices_are_known(**_: Any) -> list[CheckMessage]:
         found.append(
             Error("GATEWAY_UNREGISTERED_MODELS must be adopt or refuse.", id="gateway.E005")
         )
+    if settings.GATEWAY_CLIENT_MODEL_NAMES not in ("any", "listed"):
+        found.append(Error("GATEWAY_CLIENT_MODEL_NAMES must be any or listed.", id="gateway.E005"))
     return found
 
 

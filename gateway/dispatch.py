@@ -55,6 +55,7 @@ def answer(call: Call, prepared: Prepared) -> Answer:
             raise inference.broken("a plain call was answered in pieces")
         return Answer(
             record_id=inference.waiter.record_id,
+            model=prepared.model.name,
             family=prepared.model.family,
             text=end.text,
             finish_reason=end.finish_reason,
@@ -76,6 +77,7 @@ def stream(call: Call, prepared: Prepared) -> Stream:
     next(pieces)  # up to the first frame: from here on, closing the iterator closes the record
     return Stream(
         record_id=inference.waiter.record_id,
+        model=prepared.model.name,
         family=prepared.model.family,
         served_name=served_name(prepared.model.identifier) or prepared.model.family,
         pieces=pieces,

@@ -14,8 +14,9 @@ from features.errors import FeatureError, GoesToVendor
 from features.policy import Decision
 from features.snapshot import Snapshot
 from gateway import dispatch, vendor
+from gateway.asked_models import choose_asked
 from gateway.audit import records
-from gateway.calls import Answer, Call, Stream
+from gateway.calls import Answer, Call, Caller, Stream
 from gateway.named_models import resolve_named, tested_model
 from models_registry.errors import ModelError
 from models_registry.families import EMBEDDING
@@ -93,7 +94,11 @@ def decide(call: Call, config: Snapshot) -> Decision:
 
 def groups_of(call: Call, config: Snapshot) -> tuple[int, ...]:
     """Return the groups that a call stands for."""
-    caller = call.caller
+    return groups_of_caller(call.caller, config)
+
+
+def groups_of_caller(caller: Caller, config: Snapshot) -> tuple[int, ...]:
+    """Return the groups that a caller's calls stand for."""
     return policy.subject_groups(
         config,
         api_key_group_id=caller.api_key_group_id,
@@ -111,9 +116,11 @@ def choose_model(call: Call, config: Snapshot, decision: Decision) -> ModelConfi
     """
     if call.is_connection_test:
         return tested_model(call)
-    # A group's own model goes first: what the call names is then not even looked up.
-    named = None if decision.is_group_assignment else resolve_named(call, config)
     try:
+        if call.asked_model is not None:
+            return choose_asked(call, config, decision, groups_of(call, config))
+        # A group's own model goes first: what the call names is then not even looked up.
+        named = None if decision.is_group_assignment else resolve_named(call, config)
         return policy.choose_model(config, decision, named=named)
     except GoesToVendor:
         raise vendor.divert(call, decision, config) from None

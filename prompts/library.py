@@ -308,7 +308,7 @@ def _chat(
 
 def without_system(messages: list[Message]) -> list[Message]:
     """Return the messages with the system's words at the head of the first message after it."""
-    if messages[0].role != "system" or len(messages) == 1:
+    if len(messages) < 2 or messages[0].role != "system":
         return messages
     system, first, *rest = messages
     words = {"type": "text", "text": system.content}

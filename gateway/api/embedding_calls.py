@@ -15,7 +15,7 @@ from features.catalog import EMBEDDINGS
 from gateway import pipeline
 from gateway.api.endpoint import call_facts
 from gateway.api.errors import BadRequest
-from gateway.calls import Call, NamedModel
+from gateway.calls import Answer, Call, NamedModel
 from gateway.errors import InferenceFailed
 from models_registry.errors import BatchTooLarge
 from models_registry.providers.embedding import Embedding, Texts
@@ -29,6 +29,22 @@ Dimensions = Annotated[int, Field(ge=1, le=65_536)]
 def embed(request: Request, texts: Texts, *, named_model: NamedModel | None = None) -> Embedding:
     """Return the vectors of a batch.
 
+    Raises: as `ask`.
+    """
+    answer = ask(request, texts, feature=EMBEDDINGS, named_model=named_model)
+    return Embedding.from_text(answer.text)
+
+
+def ask(
+    request: Request,
+    texts: Texts,
+    *,
+    feature: str,
+    named_model: NamedModel | None = None,
+    asked_model: str | None = None,
+) -> Answer:
+    """Return the answer whose text is the vectors of a batch.
+
     Raises: as `pipeline.answer`, and
         BatchTooLarge: it has more than GATEWAY_BATCH_MAX_TEXTS.
         BadRequest: the model server does not take these texts.
@@ -37,17 +53,17 @@ def embed(request: Request, texts: Texts, *, named_model: NamedModel | None = No
     if len(texts.texts) > limit:
         raise BatchTooLarge(f"These are {len(texts.texts)} texts; one call may have {limit}.")
     call = Call(
-        feature=EMBEDDINGS,
+        feature=feature,
         texts=texts,
         named_model=named_model,
+        asked_model=asked_model,
         is_streamed=False,
         deadline_s=settings.GATEWAY_PROMPT_DEADLINE_S,
         **call_facts(request),
     )
     try:
-        answer = pipeline.answer(call)
+        return pipeline.answer(call)
     except InferenceFailed as failure:
         if failure.code in REFUSALS:
             raise BadRequest(str(failure), code=failure.code) from failure
         raise
-    return Embedding.from_text(answer.text)

@@ -29,6 +29,7 @@ STATUS = {
     "feature_disabled": 403,
     "no_model_assigned": 503,
     "no_active_model": 503,
+    "model_not_found": 404,
     "unfit_model": 503,
     "unregistered_model": 403,
     "no_history": 404,

@@ -2,6 +2,7 @@
 
 from django.urls import path, re_path
 
+from gateway.api.clients import anthropic, openai
 from gateway.api.endpoint import Unknown
 from gateway.api.monitoring import Healthz, Ready
 from gateway.api.v1 import proxy_anthropic, proxy_openai
@@ -44,6 +45,18 @@ urlpatterns = [
     path("v1/proxy/openai/v1/responses", proxy_openai.Responses.as_view()),
     re_path(r"^v1/proxy/openai/", proxy_openai.Unknown.as_view()),
     path("v1/explain", Explain.as_view()),
+    path("anthropic/v1/messages", anthropic.Messages.as_view()),
+    path("anthropic/v1/messages/count_tokens", anthropic.CountTokens.as_view()),
+    path("anthropic/v1/models", anthropic.Models.as_view()),
+    re_path(r"^anthropic/v1/models/(?P<name>.+)$", anthropic.Models.as_view()),
+    re_path(r"^anthropic/", anthropic.Unknown.as_view()),
+    path("openai/v1/chat/completions", openai.ChatCompletions.as_view()),
+    path("openai/v1/completions", openai.Completions.as_view()),
+    path("openai/v1/responses", openai.Responses.as_view()),
+    path("openai/v1/embeddings", openai.Embeddings.as_view()),
+    path("openai/v1/models", openai.Models.as_view()),
+    re_path(r"^openai/v1/models/(?P<name>.+)$", openai.Models.as_view()),
+    re_path(r"^openai/", openai.Unknown.as_view()),
     path("monitoring/healthz", Healthz.as_view()),
     path("monitoring/ready", Ready.as_view()),
     re_path(r"", Unknown.as_view()),

@@ -1,4 +1,4 @@
-"""VendorEndpoint: a route that speaks a vendor's API, errors included.
+"""VendorEndpoint: a route for conversations in a vendor's API; VendorShape: its errors alone.
 
 What a body and an answer look like is the format's to know (`gateway/api/vendors/`); who may call,
 and for which feature, is the subclass's.
@@ -32,50 +32,11 @@ BAD_REQUEST_CODES = ("backend_rejected",)
 KEPT_HEADERS = ("Retry-After", "Allow")
 
 
-class VendorEndpoint(Endpoint):
-    """One route in the shape of `format`. `plain` is what keeps the shape that it has."""
+class VendorShape(Endpoint):
+    """A route that fails in the shape of `format`. `plain` is what keeps the shape that it has."""
 
     format: ClassVar[Format[Any]]
     plain: ClassVar[tuple[type[Exception], ...]] = (errors.Unauthenticated, Diverted)
-
-    def feature(self, request: Request) -> str:
-        """Return the feature that a request is for.
-
-        Raises:
-            BadRequest, Forbidden: it is for none, or for one that the token does not allow.
-        """
-        raise NotImplementedError
-
-    def post(self, request: Request) -> HttpResponseBase:
-        """Read the wire format, ask the pipeline, write the wire format."""
-        body, conversation = self.read(request)
-        call = self.make_call(request, conversation, is_streamed=bool(body.stream))
-        if not call.is_streamed:
-            return json_response(self.format.answer(body, pipeline.answer(call)))
-        prompt_tokens = estimate_prompt(conversation)
-        stream = pipeline.stream(call)
-        writer = self.format.writer(body, stream, prompt_tokens=prompt_tokens)
-        return event_stream(events(stream, writer))
-
-    def read(self, request: Request) -> tuple[Body, Prompt]:
-        """Return the body, and what it asks.
-
-        Raises:
-            UnreadableBody, InvalidBody, BadRequest: it is none, or asks for what cannot be served.
-        """
-        body: Body = wire.read(request._request, self.format.shape)
-        return body, self.format.conversation(body)
-
-    def make_call(self, request: Request, conversation: Prompt, *, is_streamed: bool) -> Call:
-        """Return the call that a request makes."""
-        return Call(
-            feature=self.feature(request),
-            conversation=conversation,
-            is_streamed=is_streamed,
-            deadline_s=settings.GATEWAY_CONVERSATION_DEADLINE_S,
-            heartbeat_s=HEARTBEAT_S,
-            **call_facts(request),
-        )
 
     def handle_exception(self, exc: Exception) -> Any:
         """Turn an error into the vendor's shape; status and words come from the one table."""
@@ -95,12 +56,61 @@ class VendorEndpoint(Endpoint):
         status = response.status_code
         if status == BAD_REQUEST_STATUS or code in BAD_REQUEST_CODES:
             status = 400
-        error = self.format.error(status, told["detail"], code=code)
-        translated = json_response(error, status=status)
+        words = told["detail"] if "detail" in told else told["error"]
+        translated = json_response(self.format.error(status, words, code=code), status=status)
         for name in KEPT_HEADERS:
             if name in response.headers and status != 400:
                 translated.headers[name] = response.headers[name]
         return translated
+
+
+class VendorEndpoint(VendorShape):
+    """One route for conversations."""
+
+    def feature(self, request: Request) -> str:
+        """Return the feature that a request is for.
+
+        Raises:
+            BadRequest, Forbidden: it is for none, or for one that the token does not allow.
+        """
+        raise NotImplementedError
+
+    def post(self, request: Request) -> HttpResponseBase:
+        """Read the wire format, ask the pipeline, write the wire format."""
+        body, conversation = self.read(request)
+        call = self.make_call(request, body, conversation)
+        if not call.is_streamed:
+            answer = pipeline.answer(call)
+            return json_response(self.format.answer(self.naming(body, answer.model), answer))
+        prompt_tokens = estimate_prompt(conversation)
+        stream = pipeline.stream(call)
+        named = self.naming(body, stream.model)
+        writer = self.format.writer(named, stream, prompt_tokens=prompt_tokens)
+        return event_stream(events(stream, writer))
+
+    def read(self, request: Request) -> tuple[Body, Prompt]:
+        """Return the body, and what it asks.
+
+        Raises:
+            UnreadableBody, InvalidBody, BadRequest: it is none, or asks for what cannot be served.
+        """
+        body: Body = wire.read(request._request, self.format.shape)
+        return body, self.format.conversation(body)
+
+    def naming(self, body: Body, model: str) -> Body:
+        """Return the body with what the answer is to call its model: as it was called."""
+        return body
+
+    def make_call(self, request: Request, body: Body, conversation: Prompt) -> Call:
+        """Return the call that a request makes."""
+        return Call(
+            feature=self.feature(request),
+            conversation=conversation,
+            is_streamed=bool(body.stream),
+            deadline_s=settings.GATEWAY_CONVERSATION_DEADLINE_S,
+            heartbeat_s=HEARTBEAT_S,
+            **call_facts(request),
+        )
 
 
 def _place(error: wire.InvalidBody) -> tuple[str, str | None]:

@@ -79,11 +79,15 @@ def opening(call: Call, prepared: Prepared) -> Row:
 
 
 def _calling(call: Call) -> str:
-    """Return what is to be said of the name by which GitLab calls the model's family."""
+    """Return what is to be said of the names by which a caller calls the model or its family.
+
+    In ASCII, escaped: they are a caller's words, and PostgreSQL takes no NUL.
+    """
+    if call.asked_model is not None:
+        return f"; the client asks for model {call.asked_model[:60]!a}"
     named = call.named_model
     if named is None or not named.unknown_family:
         return ""
-    # In ASCII, escaped: it is a caller's word, and PostgreSQL takes no NUL.
     return f"; GitLab calls the model's family {named.unknown_family[:60]!a}, served as General"
 
 

@@ -46,6 +46,8 @@ class TestFits:
         [
             ("embeddings_code", "embedding", True),
             ("embeddings_code", "general", False),
+            ("own_clients_embeddings", "embedding", True),
+            ("own_clients", "embedding", False),
             ("code_completions", "embedding", False),
             ("code_completions", "codestral", True),
         ],

@@ -535,6 +535,57 @@ class TestChooseModel:
             self.choose({None: rule("on", model=model)})
 
 
+class TestOfferedModels:
+    """Group 2's chat has model 1, the instance's code completion model 2; clients have model 5."""
+
+    USUAL = {
+        (None, "own_clients"): rule("on", model=5),
+        (None, FEATURE): rule("on", model=2),
+        (2, "duo_chat"): rule("on", model=1),
+    }
+
+    def offered(self, *group_ids, rules=None, models=None, feature="own_clients"):
+        config = replace(snapshot(), rules={**self.USUAL, **(rules or {})})
+        if models is not None:
+            config = replace(config, models=models)
+        found = policy.offered_models(config, feature=feature, group_ids=group_ids)
+        return [model.name for model in found]
+
+    def test_are_those_that_rules_assign_to_the_group(self):
+        assert self.offered(2) == ["m1", "m2", "m5"]
+        assert self.offered(4) == self.offered() == ["m2", "m5"]
+
+    def test_are_without_those_of_features_that_are_off(self):
+        assert self.offered(2, rules={(1, FEATURE): rule("off")}) == ["m1", "m5"]
+
+    def test_are_one_where_it_is_locked(self):
+        locked = {(1, "own_clients"): rule("on", model=1, locked=True)}
+
+        assert self.offered(2, rules=locked) == ["m1"]
+        assert self.offered(4, rules=locked) == ["m2", "m5"]
+
+    @pytest.mark.parametrize("model", [3, 4])
+    def test_are_without_those_that_cannot_be_used(self, model):
+        rules = {(None, "own_clients"): rule("on", model=model)}
+
+        assert self.offered(rules=rules) == ["m2"]
+
+    def test_are_those_that_give_what_the_feature_wants(self):
+        config = replace(MODELS[2].config, family="embedding")
+        models = {**MODELS, 2: replace(MODELS[2], config=config)}
+
+        assert self.offered(models=models) == ["m5"]
+        assert self.offered(models=models, feature="own_clients_embeddings") == ["m2"]
+
+    def test_are_none_where_the_feature_is_off(self):
+        rules = {(4, "own_clients"): rule("off")}
+
+        with pytest.raises(FeatureDisabled, match="group 'x': off"):
+            self.offered(5, rules=rules)
+        with pytest.raises(FeatureDisabled, match="group 'x': off"):
+            self.offered(5, rules=rules, feature="own_clients_embeddings")
+
+
 class TestVendorRoute:
     def decide(self, rules, *group_ids, is_open=True):
         config = replace(snapshot(rules), has_vendor_route=is_open)

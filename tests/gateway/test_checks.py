@@ -117,6 +117,14 @@ class TestChoicesAreKnown:
 
         assert (found.id, "GATEWAY_SIEM_URL" in found.msg) == ("gateway.E005", True)
 
+    @pytest.mark.parametrize("choice", ["", "Any", "none"])
+    def test_names_the_two_ways_with_the_names_that_clients_use(self, settings, choice):
+        settings.GATEWAY_CLIENT_MODEL_NAMES = choice
+
+        (found,) = checks.choices_are_known()
+
+        assert (found.id, "any or listed" in found.msg) == ("gateway.E005", True)
+
 
 class TestProductionIsSafe:
     @pytest.fixture(autouse=True)

@@ -57,6 +57,10 @@ class TestFit:
     def test_joins_the_systems_messages_at_the_head(self, messages, said):
         assert [(m.role, m.content) for m in fit(*messages).prompt.messages] == said
 
+    @pytest.mark.parametrize("family", ["general", "mixtral"])
+    def test_leaves_a_text_as_it_is(self, family):
+        assert fit(text="def a(", family=family).prompt == Prompt(text="def a(")
+
     def test_gives_the_systems_words_to_the_user_where_there_is_no_system(self):
         picture = {"type": "image_url", "image_url": {"url": "data:"}}
         parts = ({"type": "text", "text": "Hello."}, picture)

@@ -29,7 +29,11 @@ class ModelDefinitions(Endpoint):
         return json_response(
             {
                 "models": [_model(family) for family in FAMILIES.values()],
-                "unit_primitives": [_feature(feature) for feature in catalog.FEATURES.values()],
+                "unit_primitives": [
+                    _feature(feature)
+                    for feature in catalog.FEATURES.values()
+                    if catalog.unit_primitives(feature.slug)  # those of GitLab
+                ],
             }
         )
 

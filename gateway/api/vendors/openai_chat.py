@@ -9,6 +9,7 @@ Source: OpenAI API reference, Chat Completions.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -27,6 +28,7 @@ ERROR_TYPES = {
 }
 # Clients look for this one to shorten what they sent.
 CODES = {"context_too_long": "context_length_exceeded"}
+STATUS_CODES = {401: "invalid_api_key"}
 FINISH_REASONS = ("stop", "length", "content_filter")
 UNSUPPORTED = (
     "audio",
@@ -180,7 +182,35 @@ class StreamOptions(wire.Body):
     include_usage: bool | None = None
 
 
-class ChatBody(Body):
+class SamplingBody(Body):
+    """How an answer is to be drawn, and what is wanted beside it."""
+
+    max_tokens: reading.Tokens | None = None
+    temperature: reading.Temperature | None = None
+    top_p: reading.Share | None = None
+    presence_penalty: reading.Penalty | None = None
+    frequency_penalty: reading.Penalty | None = None
+    seed: reading.Seed | None = None
+    stop: Annotated[reading.Stops | None, BeforeValidator(reading.as_list)] = None
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+    logit_bias: Any = None
+    logprobs: Any = None
+
+    def as_prompt(self) -> Prompt:
+        """Return a prompt of which only this is known."""
+        return Prompt(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            stop=tuple(self.stop or ()),
+            top_p=self.top_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=self.seed,
+        )
+
+
+class ChatBody(SamplingBody):
     """The body of /v1/chat/completions."""
 
     messages: Annotated[
@@ -190,24 +220,13 @@ class ChatBody(Body):
         Field(min_length=1),
     ]
     max_completion_tokens: reading.Tokens | None = None
-    max_tokens: reading.Tokens | None = None
-    temperature: reading.Temperature | None = None
-    top_p: reading.Share | None = None
-    presence_penalty: reading.Penalty | None = None
-    frequency_penalty: reading.Penalty | None = None
-    seed: reading.Seed | None = None
-    stop: Annotated[reading.Stops | None, BeforeValidator(reading.as_list)] = None
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    stream_options: StreamOptions | None = None
-    n: Literal[1] | None = None
     audio: Any = None
     function_call: Any = None
     functions: Any = None
-    logit_bias: Any = None
-    logprobs: Any = None
     top_logprobs: Any = None
     web_search_options: Any = None
 
@@ -221,15 +240,10 @@ class OpenAIChat(Format[ChatBody]):
         reading.refuse(body, *UNSUPPORTED)
         wanted = body.response_format or ResponseFormat(type="text")
         return reading.checked(
-            Prompt(
+            replace(
+                body.as_prompt(),
                 messages=tuple(message.as_message() for message in body.messages),
                 max_tokens=body.max_completion_tokens or body.max_tokens,
-                temperature=body.temperature,
-                stop=tuple(body.stop or ()),
-                top_p=body.top_p,
-                presence_penalty=body.presence_penalty,
-                frequency_penalty=body.frequency_penalty,
-                seed=body.seed,
                 tools=tuple(reading.tool(**dict(each.function)) for each in body.tools or ()),
                 tool_choice=_choice(body.tool_choice),
                 parallel_tool_calls=body.parallel_tool_calls,
@@ -242,25 +256,18 @@ class OpenAIChat(Format[ChatBody]):
         if answer.tool_calls:
             said["content"] = answer.text or None
             said["tool_calls"] = [call.as_dict() for call in answer.tool_calls]
-        reason = _finish_reason(answer.finish_reason, answer.tool_calls)
+        reason = finish_reason(answer.finish_reason, answer.tool_calls)
         return {
-            "id": f"chatcmpl-{answer.record_id.hex}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": body.model,
+            **envelope(body, "chat.completion", f"chatcmpl-{answer.record_id.hex}"),
             "choices": [{"index": 0, "message": said, "logprobs": None, "finish_reason": reason}],
-            "usage": _usage(answer.prompt_tokens, answer.completion_tokens),
+            "usage": usage(answer.prompt_tokens, answer.completion_tokens),
         }
 
     def writer(self, body: ChatBody, stream: Stream, *, prompt_tokens: int) -> Writer:
-        envelope = {
-            "id": f"chatcmpl-{stream.record_id.hex}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": body.model,
-        }
-        options = body.stream_options
-        return ChatWriter(envelope, with_usage=bool(options and options.include_usage))
+        identity = f"chatcmpl-{stream.record_id.hex}"
+        return ChatWriter(
+            envelope(body, "chat.completion.chunk", identity), with_usage=wants_usage(body)
+        )
 
     def error(
         self, status: int, message: str, *, code: str = "", param: str | None = None
@@ -287,27 +294,41 @@ class ChatWriter(Writer):
 
     def end(self, ending: Ending) -> str:
         calls = [{"index": i, **call.as_dict()} for i, call in enumerate(ending.tool_calls)]
-        reason = _finish_reason(ending.finish_reason, ending.tool_calls)
+        reason = finish_reason(ending.finish_reason, ending.tool_calls)
         written = [self._chunk({"tool_calls": calls})] if calls else []
         written.append(self._chunk({}, reason))
         if self._with_usage:
-            usage = _usage(ending.prompt_tokens, ending.completion_tokens)
-            written.append(data({**self._envelope, "choices": [], "usage": usage}))
+            tokens = usage(ending.prompt_tokens, ending.completion_tokens)
+            written.append(data({**self._envelope, "choices": [], "usage": tokens}))
         return "".join([*written, "data: [DONE]\n\n"])
 
     def fail(self, message: str, code: str) -> str:
         return data(error(503, message, code=code))
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return data({**self._envelope, "choices": [choice]})
+        end = {"logprobs": None, "finish_reason": finish_reason}
+        return data({**self._envelope, "choices": [{"index": 0, **self._said(delta), **end}]})
+
+    def _said(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Return what a choice says."""
+        return {"delta": delta}
+
+
+def envelope(body: Body, kind: str, identity: str) -> dict[str, Any]:
+    """Return what every object that answers has in common."""
+    return {"id": identity, "object": kind, "created": int(time.time()), "model": body.model}
+
+
+def wants_usage(body: SamplingBody) -> bool:
+    """Test whether a stream is to end with its usage."""
+    return bool(body.stream_options and body.stream_options.include_usage)
 
 
 def error(status: int, message: str, *, code: str = "", param: str | None = None) -> dict[str, Any]:
     """Return the JSON of a failure, as all of OpenAI's APIs write it."""
     usual = "server_error" if status >= 500 else "invalid_request_error"
     kind = ERROR_TYPES.get(status, usual)
-    known = CODES.get(code, code) or None
+    known = CODES.get(code, code) or STATUS_CODES.get(status)
     return {"error": {"message": message, "type": kind, "param": param, "code": known}}
 
 
@@ -315,13 +336,15 @@ def _choice(choice: str | ToolChoice | None) -> str | Json | None:
     return reading.choice_of(choice.function.name) if isinstance(choice, ToolChoice) else choice
 
 
-def _finish_reason(reason: str | None, tool_calls: tuple[ToolCall, ...]) -> str:
+def finish_reason(reason: str | None, tool_calls: tuple[ToolCall, ...]) -> str:
+    """Return why an answer ended, in OpenAI's words."""
     if tool_calls and reason != "length":
         return "tool_calls"
     return reason if reason in FINISH_REASONS else "stop"
 
 
-def _usage(prompt_tokens: int | None, completion_tokens: int | None) -> dict[str, int]:
+def usage(prompt_tokens: int | None, completion_tokens: int | None) -> dict[str, int]:
+    """Return the tokens of an answer."""
     asked, answered = prompt_tokens or 0, completion_tokens or 0
     return {
         "prompt_tokens": asked,

@@ -87,7 +87,7 @@ def switch_on() -> dict[str, str]:
     """Let everyone use every feature on an echo model; return a key for a client."""
     echo, echo_embedding = _echo("echo", GENERAL), _echo("echo-embedding", EMBEDDING)
     for feature, _label in catalog.choices():
-        model = echo_embedding if feature == catalog.EMBEDDINGS else echo
+        model = echo if catalog.fits(feature, GENERAL) else echo_embedding
         FeatureRule.objects.get_or_create(
             group=None, feature=feature, defaults={"state": State.ON, "model": model}
         )

@@ -16,7 +16,7 @@ from features import snapshot
 from gateway.api import keys
 from gateway.wsgi import application
 from models_registry import egress
-from tests.factories import make_model, make_rule
+from tests.factories import make_api_key, make_group, make_model, make_rule
 from tests.rig.gitlab import rsa_key
 
 COMPLETIONS = "/v2/code/completions"
@@ -262,6 +262,38 @@ def tiny(proxied, llama):
     """A function that sends a conversation to a vendor's route, answered by a real llama.cpp."""
     proxied.use(llama.model, endpoint=llama.endpoint, api_key=llama.api_key)
     return proxied
+
+
+class OwnClient:
+    """A program with an API key of a group, on the routes for clients that are not GitLab."""
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.group = make_group()
+        self.key, self.text = make_api_key(self.group)
+        self.headers = {"Authorization": f"Bearer {self.text}", "Content-Type": "application/json"}
+
+    def use(self, behavior="stub", *, feature="own_clients", **facts):
+        """Put a model of the scripted backend, named `house`, in charge of the group's clients."""
+        usual = {"endpoint": self.backend.endpoint, "identifier": behavior, "name": "house"}
+        model = make_model(**{"family": "general", **usual, **facts})
+        make_rule(self.group, feature=feature, model=model)
+        snapshot.refresh()
+        return model
+
+    def __call__(self, path, body, *, headers=None):
+        """Send a body and return the whole answer."""
+        return post(f"/{path}", body, headers=headers or self.headers)
+
+    def get(self, path):
+        """Send a GET and return the whole answer."""
+        return send("GET", f"/{path}", headers=self.headers)
+
+
+@pytest.fixture
+def client(embedded, backend):
+    """A function that sends a body as a program with an API key; `use` puts a model in charge."""
+    return OwnClient(backend)
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ OPENAI_RESPONSES = {
     "max_output_tokens": 64,
     "stream": False,
 }
+OPENAI_COMPLETION = {"model": "house", "prompt": "def add(", "stop": ["END"], "stream": False}
 VERTEX = (
     "/v1/proxy/vertex-ai/v1/projects/PROJECT/locations/LOCATION/publishers/google/models/"
     "text-embedding-005:predict"
@@ -173,4 +174,10 @@ BODIES: dict[str, dict[str, Any] | None] = {
     "/v1/proxy/openai/v1/chat/completions": OPENAI_CHAT,
     "/v1/proxy/openai/v1/responses": OPENAI_RESPONSES,
     "/v1/proxy/openai/v1/nothing": None,
+    "/anthropic/v1/messages": ANTHROPIC,
+    "/anthropic/v1/messages/count_tokens": ANTHROPIC,
+    "/openai/v1/chat/completions": OPENAI_CHAT,
+    "/openai/v1/completions": OPENAI_COMPLETION,
+    "/openai/v1/responses": OPENAI_RESPONSES,
+    "/openai/v1/embeddings": {"model": "vectors", "input": ["x = 1"], "dimensions": 8},
 }

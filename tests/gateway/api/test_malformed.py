@@ -10,7 +10,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from features import catalog, snapshot
 from gateway.api.endpoint import Unknown
 from models_registry.families import EMBEDDING
-from tests.factories import make_model, make_rule
+from tests.factories import make_api_key, make_model, make_rule
 from tests.gateway.api.conftest import post, send
 from tests.gateway.api.samples import BODIES
 
@@ -93,13 +93,20 @@ def spoiled(value):
 
 @pytest.fixture
 def everything_is_on(trusted, embedded, signing_key):
-    """Every feature on, served by the echo models; returns GitLab's headers for a path."""
+    """Every feature on, served by the echo models; returns a caller's headers for a path."""
     model = make_model(provider="echo", endpoint="", identifier="")
     vectors = make_model(provider="echo", endpoint="", identifier="", family=EMBEDDING)
     for slug, _ in catalog.choices():
         make_rule(feature=slug, model=model if catalog.fits(slug, model.family) else vectors)
+    _, key = make_api_key()
     snapshot.refresh()
-    return lambda path: trusted.headers() | purpose(path)
+    client = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+
+    def headers(path):
+        is_client = path.startswith(("/anthropic/", "/openai/"))
+        return client if is_client else trusted.headers() | purpose(path)
+
+    return headers
 
 
 def purpose(path):
@@ -160,4 +167,4 @@ class TestEveryRoute:
         reply = post(path, {})
 
         assert reply.status == 401
-        assert set(reply.json) == {"error"}
+        assert set(reply.json) - {"type"} == {"error"}

@@ -105,6 +105,17 @@ class TestOpening:
         said = f"instance: on; GitLab calls the model's family {written}, served as General"
         assert row["policy"] == said[:255]
 
+    @pytest.mark.parametrize(
+        ("name", "written"), [("gpt-5", "'gpt-5'"), ("a\0" + "b" * 99, r"'a\x00" + "b" * 58 + "'")]
+    )
+    def test_says_which_model_a_client_asks_for(self, scripted_model, name, written):
+        scripted_model()
+        call = make_call(asked_model=name)
+
+        row = records.opening(call, pipeline.prepare(call))
+
+        assert row["policy"] == f"instance: on; the client asks for model {written}"
+
     def test_says_nothing_of_a_family_that_is_known(self, scripted_model):
         scripted_model()
         call = make_call()

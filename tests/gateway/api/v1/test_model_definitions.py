@@ -33,10 +33,11 @@ class TestDefinitions:
         assert [model["identifier"] for model in definitions["models"]] == list(FAMILIES)
         assert all(model["provider"] is None for model in definitions["models"])
 
-    def test_name_every_feature_and_who_may_use_it(self, definitions):
+    def test_name_every_feature_of_gitlab_and_who_may_use_it(self, definitions):
         by_feature = {each["feature_setting"]: each for each in definitions["unit_primitives"]}
 
-        assert list(by_feature) == list(FEATURES)
+        ours = ["own_clients", "own_clients_embeddings"]
+        assert list(by_feature) == [slug for slug in FEATURES if slug not in ours]
         assert by_feature["code_completions"]["unit_primitives"] == ["complete_code"]
         assert by_feature["embeddings_code"]["unit_primitives"] == ["generate_embeddings_codebase"]
         assert all(each["unit_primitives"] for each in by_feature.values())

@@ -33,6 +33,7 @@ def answered(form, value, *, text="Hello.", finish_reason="stop", tool_calls=())
     """Return the JSON of an answer, as a client parses it."""
     answer = Answer(
         record_id=RECORD,
+        model="General 7B",
         family="general",
         text=text,
         finish_reason=finish_reason,
@@ -59,7 +60,13 @@ def stream_of(*pieces, finish_reason="stop", tool_calls=(), breaks_off=False):
             tool_calls=tool_calls,
         )
 
-    return Stream(record_id=RECORD, family="general", served_name="house", pieces=run())
+    return Stream(
+        record_id=RECORD,
+        model="General 7B",
+        family="general",
+        served_name="house",
+        pieces=run(),
+    )
 
 
 def written(form, value, *pieces, **facts) -> list[str]:
