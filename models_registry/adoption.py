@@ -18,9 +18,9 @@ from models_registry.configuration import ConfigVersion
 from models_registry.errors import ModelError
 from models_registry.fields import CannotDecrypt, clear_text
 from models_registry.models import Connection, ModelRevision, SelfHostedModel, State
+from models_registry.providers import names
 from models_registry.providers.types import ModelConfig
 
-PROVIDER = "openai_compatible"
 CUT_PREFIXES = ("custom_openai/", "openai/")
 MAX_DISCOVERED = 500
 PREFERENCE = [State.ACTIVE, State.DISCOVERED, State.DISABLED]
@@ -44,22 +44,36 @@ class Address:
     identifier: str
 
     @classmethod
-    def of(cls, *, family: str, endpoint: str, identifier: str) -> Address:
+    def of(
+        cls, *, family: str, endpoint: str, identifier: str, provider: str | None = None
+    ) -> Address:
         """Return the address without what makes no difference to a backend.
 
+        Without a provider it is the one that GitLab means by such an address.
         Source: gitlab-client.md 1.4 (prefixes) and 2.1 (endpoints are typed in by people).
         """
         for prefix in CUT_PREFIXES:
             identifier = identifier.removeprefix(prefix)
+        provider = provider or names.provider_of(endpoint=endpoint, identifier=identifier)
+        route = names.ROUTE_TO.get(provider)
+        if route and not identifier.startswith(f"{route}/"):
+            identifier = f"{route}/{identifier}"
         return cls(family=family, endpoint=_one_spelling(endpoint), identifier=identifier)
 
     @classmethod
     def of_row(cls, row: Connection) -> Address:
         """Return the address that a row answers to."""
-        return cls.of(family=row.family, endpoint=row.endpoint, identifier=row.identifier)
+        return cls.of(
+            family=row.family,
+            endpoint=row.endpoint,
+            identifier=row.identifier,
+            provider=row.provider,
+        )
 
 
 def _one_spelling(endpoint: str) -> str:
+    if names.is_bedrock_placeholder(endpoint):
+        return ""
     try:
         parts = urlsplit(endpoint.strip())
     except ValueError:
@@ -79,9 +93,7 @@ def adopt(*, family: str, endpoint: str, identifier: str, api_key: str) -> Model
     Raises:
         AdoptionRefused: the model is disabled, its facts are invalid, or too many wait for review.
     """
-    named = ModelRevision(
-        family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
-    )
+    named = _named(family=family, endpoint=endpoint, identifier=identifier, api_key=api_key)
     return _remembered("adopted", named, _adopt)
 
 
@@ -91,10 +103,19 @@ def temporary(*, family: str, endpoint: str, identifier: str, api_key: str) -> M
     Raises:
         AdoptionRefused: its facts are invalid.
     """
-    named = ModelRevision(
-        family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
-    )
+    named = _named(family=family, endpoint=endpoint, identifier=identifier, api_key=api_key)
     return _remembered("temporary", named, _revise)
+
+
+def _named(*, family: str, endpoint: str, identifier: str, api_key: str) -> ModelRevision:
+    """Return what GitLab names, with the provider that its address means."""
+    return ModelRevision(
+        family=family,
+        provider=names.provider_of(endpoint=endpoint, identifier=identifier),
+        endpoint=endpoint,
+        identifier=identifier,
+        api_key=api_key,
+    )
 
 
 def _adopt(named: ModelRevision) -> ModelConfig:

@@ -147,6 +147,12 @@ ADVICE: dict[str, Advice] = {
         text="Enter the name under which the server serves the model (vLLM: --served-model-name), "
         "and the endpoint up to /v1 without /chat/completions.",
     ),
+    "no_deployment": Advice(
+        change="identifier",
+        text="Enter the deployment's name as Azure's portal shows it under Deployments, and as the "
+        "endpoint https://<resource>.openai.azure.com without a path.",
+    ),
+    "not_bedrock": Advice(change="provider", text="Choose AWS Bedrock as the provider."),
     "backend_rejected": Advice(
         text="Look at the model server's log for X-Request-ID {request_id}. Often the model has no "
         "chat template (vLLM: --chat-template), or needs 'reasoning parameters' switched on."

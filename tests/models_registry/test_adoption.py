@@ -61,6 +61,23 @@ class TestAddress:
 
         assert Address.of(**facts) != Address.of(**{**facts, **other})
 
+    @pytest.mark.parametrize(
+        ("provider", "identifier"),
+        [
+            ("azure_openai", "azure/house"),
+            ("azure_openai", "house"),
+            ("openai_compatible", "azure/house"),
+        ],
+    )
+    def test_is_that_of_the_model_that_gitlab_means(self, provider, identifier):
+        row = SelfHostedModel(
+            family="gpt", provider=provider, endpoint="http://llm.example", identifier=identifier
+        )
+
+        assert Address.of_row(row) == Address.of(
+            family="gpt", endpoint="http://llm.example", identifier="azure/house"
+        )
+
     def test_takes_any_text(self):
         assert Address.of(family="", endpoint="http://[", identifier="").endpoint == "http://["
 
@@ -76,6 +93,16 @@ class TestAdopt:
         assert config == row.current.as_config()
         assert config.api_key == "sk-from-gitlab"
         assert config.endpoint == ENDPOINT
+
+    @pytest.mark.parametrize(
+        ("identifier", "provider"),
+        [("azure/gpt-5", "azure_openai"), ("nosuchprovider/gpt-5", "openai_compatible")],
+    )
+    def test_adopts_with_the_provider_that_the_identifier_says(self, identifier, provider):
+        config = adoption.adopt(**{**NAMED, "identifier": identifier})
+
+        assert (config.provider, config.identifier) == (provider, identifier)
+        assert SelfHostedModel.objects.get().provider == provider
 
     def test_stores_the_key_encrypted(self):
         adoption.adopt(**NAMED)

@@ -37,6 +37,8 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     whole            answers whole although a stream was asked for
     chat-only        HTTP 404 on /completions
 
+Azure's paths (`/openai/deployments/<name>/…?api-version=…`) are served too, with its key header.
+
 Paths work with and without the `/v1` prefix, unless `needs_version`; `names` are the models that
 are listed, and with an `api_key` everything else is 401.
 """
@@ -88,6 +90,7 @@ ERROR_TYPES = {
     404: "model_not_found",
     429: "rate_limit_exceeded",
 }
+_AZURE = re.compile(r"/openai/deployments/[^/]+(/[a-z/]+)\?api-version=[\w-]+")
 _NUMBERED = re.compile(r"(err|flaky|hang|stall|slow|ttft|drip|tokens)-(\d+)(?:ms|s)?")
 _WORDS = frozenset(
     {
@@ -322,7 +325,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_refused(self) -> bool:
         """Answer those who have not the key, or look for a path without its version."""
         wanted = self.backend.api_key
-        if wanted and self.call.headers.get("authorization") != f"Bearer {wanted}":
+        is_azure = _AZURE.fullmatch(self.path) is not None
+        header, key = ("api-key", wanted) if is_azure else ("authorization", f"Bearer {wanted}")
+        if wanted and self.call.headers.get(header) != key:
             self._whole(401, _error(401, "the key is wrong"))
         elif self.backend.needs_version and not self.path.startswith("/v1/"):
             self._whole(404, _error(404, "no such route"))
@@ -331,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _answer(self) -> None:
-        script, path = self.script, self.path.removeprefix("/v1")
+        script, path = self.script, _AZURE.sub(r"\1", self.path.removeprefix("/v1"))
         self._wait(script.seconds("ttft") + script.numbers.get("hang", 0))
         if "refuse" in script:
             return self._reset()
