@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from models_registry.errors import ModelMisconfigured
 from models_registry.providers import names
+from models_registry.providers.anthropic import Anthropic
 from models_registry.providers.azure_openai import AzureOpenAI
 from models_registry.providers.base import Provider
 from models_registry.providers.echo import Echo
@@ -16,6 +17,7 @@ from models_registry.providers.openai_compatible import OpenAICompatible
 PROVIDERS: dict[str, Provider | Echo] = {
     names.OPENAI_COMPATIBLE: OpenAICompatible(),
     names.AZURE: AzureOpenAI(),
+    names.ANTHROPIC: Anthropic(),
     "echo": Echo(),
 }
 

@@ -13,9 +13,9 @@ from urllib.parse import quote
 from django.conf import settings
 
 from models_registry.errors import BackendNotFound, ModelError
-from models_registry.providers.base import Request, endpoint_of
+from models_registry.providers.base import DUMMY_KEY, Request, endpoint_of
 from models_registry.providers.names import served_name
-from models_registry.providers.openai_compatible import DUMMY_KEY, OpenAICompatible
+from models_registry.providers.openai_compatible import OpenAICompatible
 from models_registry.providers.types import ModelConfig
 
 

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
@@ -49,6 +49,8 @@ ERROR_BODY_MAX_BYTES = 64 * 1024
 ERROR_BODY_WITHIN_S = 2.0
 AFTER_END_S = 0.2
 TOKENS_MAX = 2**31 - 1
+# Without a key the reference sends this one for custom_openai; some servers insist on any.
+DUMMY_KEY = "dummy_key"
 # More calls in one answer are a model that went round in circles.
 TOOL_CALLS_MAX = 128
 NAME_MAX = 256
@@ -444,6 +446,17 @@ def tool_call(call_id: Any, name: Any, arguments: Any) -> ToolCall:
         name=as_text(name),
         arguments=as_arguments(arguments) or "{}",
     )
+
+
+def tool_calls(calls: Sequence[tuple[Any, Any, Any]]) -> tuple[ToolCall, ...]:
+    """Return the tool calls of a whole answer from their ids, names and arguments.
+
+    Raises:
+        TypeError, ValueError: there is one that is none, or too many.
+    """
+    if len(calls) > TOOL_CALLS_MAX:
+        raise ValueError("too many tool calls")
+    return tuple(tool_call(*call) for call in calls)
 
 
 def as_id(value: Any) -> str:

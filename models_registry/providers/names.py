@@ -13,6 +13,7 @@ from models_registry.providers.types import ModelConfig
 
 OPENAI_COMPATIBLE = "openai_compatible"
 AZURE = "azure_openai"
+ANTHROPIC = "anthropic"
 
 # What GitLab stores as the endpoint of its Bedrock models; nobody is there (gitlab-client.md 1.4).
 BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
@@ -21,6 +22,7 @@ BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
 # know. Here such an identifier is sent whole: servers call their models Qwen/Qwen2.5-Coder-7B.
 ROUTES = {
     "azure": AZURE,
+    "anthropic": ANTHROPIC,
     **dict.fromkeys(
         (
             "custom_openai",
@@ -47,7 +49,7 @@ ROUTES = {
     ),
 }
 # The one route to each provider that has no other.
-ROUTE_TO = {AZURE: "azure"}
+ROUTE_TO = {AZURE: "azure", ANTHROPIC: "anthropic"}
 
 # Models that refuse `max_tokens`, `temperature` and `stop`.
 _REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)

@@ -9,7 +9,7 @@ from typing import Any
 
 from models_registry.providers import names, sse
 from models_registry.providers.base import (
-    TOOL_CALLS_MAX,
+    DUMMY_KEY,
     Provider,
     Request,
     as_arguments,
@@ -20,7 +20,7 @@ from models_registry.providers.base import (
     endpoint_of,
     failure,
     load_json,
-    tool_call,
+    tool_calls,
 )
 from models_registry.providers.embedding import Embedding, Texts, as_vector
 from models_registry.providers.names import served_name
@@ -29,13 +29,10 @@ from models_registry.providers.types import (
     Delta,
     ModelConfig,
     Prompt,
-    ToolCall,
     ToolPart,
 )
 
 STOP_MAX = 4
-# Without a key the reference sends this one for custom_openai; some servers insist on any.
-DUMMY_KEY = "dummy_key"
 
 # What models that take no `temperature` do not take either.
 _SAMPLING = ("top_p", "presence_penalty", "frequency_penalty")
@@ -81,7 +78,7 @@ class OpenAICompatible(Provider):
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return self.request(path, model, body)
 
-    def build_list(self, model: ModelConfig) -> Request:
+    def build_list(self, model: ModelConfig) -> Request | None:
         return self.request("models", model, None)
 
     def parse_list(self, reply: Any) -> list[Any]:
@@ -93,7 +90,12 @@ class OpenAICompatible(Provider):
         choice = reply["choices"][0]
         if "message" in choice:
             message = choice["message"]
-            calls = _tool_calls(message.get("tool_calls") or ())
+            calls = tool_calls(
+                [
+                    (call.get("id"), call["function"]["name"], call["function"].get("arguments"))
+                    for call in message.get("tool_calls") or ()
+                ]
+            )
             # Beside a call, some servers leave the content out.
             text = message.get("content") if calls else message["content"]
         else:
@@ -154,24 +156,11 @@ def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
     return {}
 
 
-def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
-    """Return the tool calls of a whole answer.
-
-    Raises:
-        LookupError, TypeError, ValueError, AttributeError: there is one that is none, or too many.
-    """
-    if len(calls) > TOOL_CALLS_MAX:
-        raise ValueError("too many tool calls")
-    return tuple(
-        tool_call(call.get("id"), call["function"]["name"], call["function"].get("arguments"))
-        for call in calls
-    )
-
-
 def _tool_parts(parts: Any) -> tuple[ToolPart, ...]:
     """Return what an event holds of tool calls.
 
-    Raises: as `_tool_calls`.
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is none.
     """
     return tuple(_tool_part(position, part) for position, part in enumerate(parts))
 

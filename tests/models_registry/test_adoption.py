@@ -96,7 +96,11 @@ class TestAdopt:
 
     @pytest.mark.parametrize(
         ("identifier", "provider"),
-        [("azure/gpt-5", "azure_openai"), ("nosuchprovider/gpt-5", "openai_compatible")],
+        [
+            ("azure/gpt-5", "azure_openai"),
+            ("anthropic/claude", "anthropic"),
+            ("nosuchprovider/gpt-5", "openai_compatible"),
+        ],
     )
     def test_adopts_with_the_provider_that_the_identifier_says(self, identifier, provider):
         config = adoption.adopt(**{**NAMED, "identifier": identifier})

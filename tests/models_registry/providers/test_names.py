@@ -43,6 +43,7 @@ class TestProviderOf:
             ("azure_ai/house", "openai_compatible"),
             ("azure", "openai_compatible"),
             ("azure/gpt-5", "azure_openai"),
+            ("anthropic/claude-sonnet-4-5", "anthropic"),
         ],
     )
     def test_is_what_the_route_says(self, identifier, provider):
@@ -93,6 +94,7 @@ class TestServedName:
             ("azure_openai", "azure/gpt-5", "gpt-5"),
             ("azure_openai", "gpt-5", "gpt-5"),
             ("azure_openai", "openai/gpt-5", "openai/gpt-5"),
+            ("anthropic", "anthropic/claude-sonnet-4-5", "claude-sonnet-4-5"),
         ],
     )
     def test_keeps_routes_to_other_providers(self, provider, identifier, name):
