@@ -49,7 +49,8 @@ class Address:
     ) -> Address:
         """Return the address without what makes no difference to a backend.
 
-        Without a provider it is the one that GitLab means by such an address.
+        Without a provider it is the one that GitLab means by such an address. A model of Bedrock
+        is known by its identifier alone: what GitLab writes beside it is no address.
         Source: gitlab-client.md 1.4 (prefixes) and 2.1 (endpoints are typed in by people).
         """
         for prefix in CUT_PREFIXES:
@@ -58,6 +59,8 @@ class Address:
         route = names.ROUTE_TO.get(provider)
         if route and not identifier.startswith(f"{route}/"):
             identifier = f"{route}/{identifier}"
+        if provider == names.BEDROCK:
+            endpoint = ""
         return cls(family=family, endpoint=_one_spelling(endpoint), identifier=identifier)
 
     @classmethod
@@ -72,8 +75,6 @@ class Address:
 
 
 def _one_spelling(endpoint: str) -> str:
-    if names.is_bedrock_placeholder(endpoint):
-        return ""
     try:
         parts = urlsplit(endpoint.strip())
     except ValueError:
@@ -108,11 +109,15 @@ def temporary(*, family: str, endpoint: str, identifier: str, api_key: str) -> M
 
 
 def _named(*, family: str, endpoint: str, identifier: str, api_key: str) -> ModelRevision:
-    """Return what GitLab names, with the provider that its address means."""
+    """Return what GitLab names, with the provider that its address means.
+
+    Beside a model of Bedrock stands a placeholder, or whatever was typed in: neither is dialled.
+    """
+    provider = names.provider_of(endpoint=endpoint, identifier=identifier)
     return ModelRevision(
         family=family,
-        provider=names.provider_of(endpoint=endpoint, identifier=identifier),
-        endpoint=endpoint,
+        provider=provider,
+        endpoint="" if provider == names.BEDROCK else endpoint,
         identifier=identifier,
         api_key=api_key,
     )

@@ -381,7 +381,7 @@ def _take(kind: Kind, trial: _Trial) -> Step:
         return replace(step, choices=exc.choices, chain=exc.chain)
     except ModelError as exc:
         has_no_key = isinstance(exc, BackendAuthFailed) and not trial.model.api_key
-        words = ("no_key" if has_no_key else exc.reason, exc.code)
+        words = (exc.reason or ("no_key" if has_no_key else ""), exc.code)
         return _failed(kind, _ms_since(started), str(exc), words, trial.facts())
     return _done(kind, _ms_since(started), finding)
 

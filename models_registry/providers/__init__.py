@@ -11,6 +11,7 @@ from models_registry.providers import names
 from models_registry.providers.anthropic import Anthropic
 from models_registry.providers.azure_openai import AzureOpenAI
 from models_registry.providers.base import Provider
+from models_registry.providers.bedrock import Bedrock
 from models_registry.providers.echo import Echo
 from models_registry.providers.openai_compatible import OpenAICompatible
 
@@ -18,8 +19,12 @@ PROVIDERS: dict[str, Provider | Echo] = {
     names.OPENAI_COMPATIBLE: OpenAICompatible(),
     names.AZURE: AzureOpenAI(),
     names.ANTHROPIC: Anthropic(),
+    names.BEDROCK: Bedrock(),
     "echo": Echo(),
 }
+
+# Those that know by themselves where to ask, if anywhere.
+WITHOUT_ENDPOINT = frozenset(("echo", names.BEDROCK))
 
 
 def get_provider(slug: str) -> Provider | Echo:

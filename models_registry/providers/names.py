@@ -14,6 +14,7 @@ from models_registry.providers.types import ModelConfig
 OPENAI_COMPATIBLE = "openai_compatible"
 AZURE = "azure_openai"
 ANTHROPIC = "anthropic"
+BEDROCK = "bedrock"
 
 # What GitLab stores as the endpoint of its Bedrock models; nobody is there (gitlab-client.md 1.4).
 BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
@@ -23,6 +24,7 @@ BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
 ROUTES = {
     "azure": AZURE,
     "anthropic": ANTHROPIC,
+    "bedrock": BEDROCK,
     **dict.fromkeys(
         (
             "custom_openai",
@@ -49,7 +51,7 @@ ROUTES = {
     ),
 }
 # The one route to each provider that has no other.
-ROUTE_TO = {AZURE: "azure", ANTHROPIC: "anthropic"}
+ROUTE_TO = {AZURE: "azure", ANTHROPIC: "anthropic", BEDROCK: "bedrock"}
 
 # Models that refuse `max_tokens`, `temperature` and `stop`.
 _REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
@@ -59,6 +61,8 @@ _FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]
 
 def provider_of(*, endpoint: str, identifier: str) -> str:
     """Return the provider of a model that GitLab names; OpenAI's format where it names no other."""
+    if is_bedrock_placeholder(endpoint):
+        return BEDROCK
     route, slash, _ = identifier.partition("/")
     return ROUTES.get(route, OPENAI_COMPATIBLE) if slash else OPENAI_COMPATIBLE
 

@@ -44,10 +44,17 @@ class TestProviderOf:
             ("azure", "openai_compatible"),
             ("azure/gpt-5", "azure_openai"),
             ("anthropic/claude-sonnet-4-5", "anthropic"),
+            ("bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock"),
         ],
     )
     def test_is_what_the_route_says(self, identifier, provider):
         assert provider_of(endpoint=ENDPOINT, identifier=identifier) == provider
+
+    @pytest.mark.parametrize(
+        "identifier", ["", "anthropic.claude-3-haiku-20240307-v1:0", "bedrock/x"]
+    )
+    def test_is_bedrock_where_gitlab_writes_its_placeholder(self, identifier):
+        assert provider_of(endpoint=PLACEHOLDER, identifier=identifier) == "bedrock"
 
 
 class TestBedrockPlaceholder:
@@ -95,6 +102,7 @@ class TestServedName:
             ("azure_openai", "gpt-5", "gpt-5"),
             ("azure_openai", "openai/gpt-5", "openai/gpt-5"),
             ("anthropic", "anthropic/claude-sonnet-4-5", "claude-sonnet-4-5"),
+            ("bedrock", "bedrock/us.amazon.nova-pro-v1:0", "us.amazon.nova-pro-v1:0"),
         ],
     )
     def test_keeps_routes_to_other_providers(self, provider, identifier, name):
