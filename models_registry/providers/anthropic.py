@@ -27,6 +27,7 @@ VERSION = "2023-06-01"
 # The format insists on a limit; it is sent where a prompt has none.
 MAX_TOKENS = 4096
 LIST_MAX = 1000
+PROMPT_TOKENS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class _Blocks:
@@ -162,14 +163,7 @@ def _piece(index: int, delta: Any) -> Delta | None:
 
 
 def _usage(reply: Any) -> dict[str, Any]:
-    """Return the reported tokens; a prompt's are counted apart where they come from a cache."""
-    usage = reply.get("usage") or {}
-    return {
-        "prompt_tokens": turns.tokens(
-            usage, "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
-        ),
-        "completion_tokens": turns.tokens(usage, "output_tokens"),
-    }
+    return turns.usage(reply, prompt=PROMPT_TOKENS, completion="output_tokens")
 
 
 def _failure(error: Any) -> ModelError:

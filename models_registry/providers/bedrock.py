@@ -40,6 +40,7 @@ from models_registry.providers.names import is_bedrock_placeholder, served_name
 from models_registry.providers.types import Completion, Delta, Json, ModelConfig, Prompt, ToolPart
 
 SERVICE = "bedrock"
+PROMPT_TOKENS = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
 # The region in the name of one of AWS's own servers, which must be signed for.
 REGION = re.compile(r"bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com$")
 EXCEPTIONS = {"validationException": 400, "throttlingException": 429}
@@ -327,10 +328,4 @@ def _piece(index: int, delta: Any) -> Delta | None:
 
 
 def _usage(reply: Any) -> dict[str, Any]:
-    usage = reply.get("usage") or {}
-    return {
-        "prompt_tokens": turns.tokens(
-            usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"
-        ),
-        "completion_tokens": turns.tokens(usage, "outputTokens"),
-    }
+    return turns.usage(reply, prompt=PROMPT_TOKENS, completion="outputTokens")

@@ -145,10 +145,17 @@ def chosen(prompt: Prompt) -> str:
     return "" if choice is None or isinstance(choice, str) else choice["function"]["name"]
 
 
-def tokens(usage: Json, *names: str) -> int | None:
-    """Return the sum of what is reported under these names; None where the first is not."""
-    first, *others = (as_tokens(usage.get(name)) for name in names)
-    return None if first is None else first + sum(count or 0 for count in others)
+def usage(reply: Any, *, prompt: Sequence[str], completion: str) -> dict[str, Any]:
+    """Return the reported tokens; a prompt's are counted apart where they come from a cache.
+
+    `prompt` and `completion` are the names of the counts; without the first there is none.
+    """
+    counts = reply.get("usage") or {}
+    first, *cached = (as_tokens(counts.get(name)) for name in prompt)
+    return {
+        "prompt_tokens": None if first is None else first + sum(count or 0 for count in cached),
+        "completion_tokens": as_tokens(counts.get(completion)),
+    }
 
 
 def finish_reason(reason: Any) -> str | None:

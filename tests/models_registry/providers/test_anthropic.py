@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 
 from models_registry.connection_test import State, run
-from models_registry.egress import Limits
 from models_registry.errors import (
     BackendAuthFailed,
     BackendFailed,
@@ -23,41 +21,16 @@ from models_registry.providers.anthropic import MAX_TOKENS, Anthropic
 from models_registry.providers.base import TOOL_CALLS_MAX
 from models_registry.providers.sse import Event
 from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
+from tests.models_registry.providers import CHAT, PARAMETERS, TOOL, limits, model_of
 from tests.rig.backend import TEXT
 from tests.rig.llama import CHAT_TEXT
 
 PROVIDER = Anthropic()
-CHAT = Prompt(
-    messages=(
-        Message(role="system", content="Be brief."),
-        Message(role="user", content="Say hello."),
-    ),
-    max_tokens=16,
-    temperature=0.0,
-)
-PARAMETERS = {"type": "object", "properties": {"query": {"type": "string"}}}
-TOOL = {
-    "type": "function",
-    "function": {"name": "lookup", "description": "Looks up.", "parameters": PARAMETERS},
-}
 
 
 def model(endpoint: str = "https://llm.example.com", **fields: Any) -> ModelConfig:
-    facts: dict[str, Any] = {
-        "revision_id": 1,
-        "model_id": 1,
-        "name": "house",
-        "family": "claude_3",
-        "provider": "anthropic",
-        "endpoint": endpoint,
-        "identifier": "anthropic/claude-sonnet-4-5",
-        "api_key": "key",
-    }
-    return ModelConfig(**(facts | fields))
-
-
-def limits() -> Limits:
-    return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
+    facts = {"identifier": "anthropic/claude-sonnet-4-5", "endpoint": endpoint}
+    return model_of("anthropic", **(facts | fields))
 
 
 def body_of(prompt: Prompt, **fields: Any) -> Any:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from models_registry.connection_test import State, run
-from models_registry.egress import Limits
 from models_registry.errors import (
     BackendAuthFailed,
     BackendNotFound,
@@ -19,6 +17,7 @@ from models_registry.errors import (
 from models_registry.providers.azure_openai import AzureOpenAI
 from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Message, ModelConfig, Prompt
+from tests.models_registry.providers import limits, model_of
 from tests.rig.backend import TEXT, vector_of
 
 PROVIDER = AzureOpenAI()
@@ -26,21 +25,9 @@ CHAT = Prompt(messages=(Message(role="user", content="Say hello."),), max_tokens
 
 
 def model(endpoint: str = "https://house.openai.azure.com", **fields: Any) -> ModelConfig:
-    facts: dict[str, Any] = {
-        "revision_id": 1,
-        "model_id": 1,
-        "name": "house",
-        "family": "gpt",
-        "provider": "azure_openai",
-        "endpoint": endpoint,
-        "identifier": "azure/house",
-        "api_key": "key",
-    }
-    return ModelConfig(**(facts | fields))
-
-
-def limits() -> Limits:
-    return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
+    return model_of(
+        "azure_openai", **({"identifier": "azure/house", "endpoint": endpoint} | fields)
+    )
 
 
 class TestBuild:

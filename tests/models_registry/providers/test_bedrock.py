@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 from models_registry.connection_test import State, run
-from models_registry.egress import Limits
 from models_registry.errors import (
     BackendAuthFailed,
     BackendFailed,
@@ -29,6 +27,7 @@ from models_registry.errors import (
 from models_registry.providers.bedrock import Bedrock
 from models_registry.providers.sse import Event
 from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
+from tests.models_registry.providers import CHAT, PARAMETERS, TOOL, limits, model_of
 from tests.rig.backend import TEXT
 from tests.rig.bedrock import ACCESS_KEY, REGION, SECRET_KEY, BedrockStandIn
 
@@ -36,19 +35,6 @@ PROVIDER = Bedrock()
 KEYS = f"{ACCESS_KEY}:{SECRET_KEY}"
 PROFILE = "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 ARN = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc"
-CHAT = Prompt(
-    messages=(
-        Message(role="system", content="Be brief."),
-        Message(role="user", content="Say hello."),
-    ),
-    max_tokens=16,
-    temperature=0.0,
-)
-PARAMETERS = {"type": "object", "properties": {"query": {"type": "string"}}}
-TOOL = {
-    "type": "function",
-    "function": {"name": "lookup", "description": "Looks up.", "parameters": PARAMETERS},
-}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,aGk="}}
 CALL = ToolCall(id="call_1", name="lookup", arguments='{"query": "tiny"}')
 BROUGHT = Prompt(
@@ -71,21 +57,8 @@ def _region(settings: Any) -> None:
 
 
 def model(endpoint: str = "", **fields: Any) -> ModelConfig:
-    facts: dict[str, Any] = {
-        "revision_id": 1,
-        "model_id": 1,
-        "name": "house",
-        "family": "claude_3",
-        "provider": "bedrock",
-        "endpoint": endpoint,
-        "identifier": PROFILE,
-        "api_key": KEYS,
-    }
-    return ModelConfig(**(facts | fields))
-
-
-def limits() -> Limits:
-    return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
+    facts = {"identifier": PROFILE, "endpoint": endpoint, "api_key": KEYS}
+    return model_of("bedrock", **(facts | fields))
 
 
 def body_of(prompt: Prompt, **fields: Any) -> Any:

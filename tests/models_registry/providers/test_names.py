@@ -13,23 +13,14 @@ from models_registry.providers.names import (
     takes_temperature,
 )
 from models_registry.providers.types import ModelConfig
+from tests.models_registry.providers import model_of
 
 ENDPOINT = "http://llm.example.com:8000/v1"
 PLACEHOLDER = "http://bedrockselfhostedmodel.com"
 
 
-def model(**fields: Any) -> ModelConfig:
-    facts: dict[str, Any] = {
-        "revision_id": 1,
-        "model_id": 1,
-        "name": "house",
-        "family": "general",
-        "provider": "openai_compatible",
-        "endpoint": ENDPOINT,
-        "identifier": "",
-        "api_key": "",
-    }
-    return ModelConfig(**(facts | fields))
+def model(provider: str = "openai_compatible", **fields: Any) -> ModelConfig:
+    return model_of(provider, **fields)
 
 
 class TestProviderOf:

@@ -16,10 +16,11 @@ from models_registry.providers.turns import (
     schema_of,
     stops,
     system_of,
-    tokens,
     turns,
+    usage,
 )
 from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
+from tests.models_registry.providers import model_of
 
 
 class Written:
@@ -47,16 +48,7 @@ def called(arguments: str) -> ToolCall:
 
 
 def model(identifier: str = "anthropic/claude-sonnet-4-5") -> ModelConfig:
-    return ModelConfig(
-        revision_id=1,
-        model_id=1,
-        name="house",
-        family="claude_3",
-        provider="anthropic",
-        endpoint="",
-        identifier=identifier,
-        api_key="",
-    )
+    return model_of("anthropic", identifier=identifier)
 
 
 class TestChat:
@@ -185,13 +177,21 @@ class TestChosen:
         assert chosen(Prompt(tool_choice=choice)) == name
 
 
-class TestTokens:
+class TestUsage:
     @pytest.mark.parametrize(
-        ("usage", "count"),
-        [({"a": 3}, 3), ({"a": 3, "b": 4}, 7), ({"b": 4}, None), ({}, None), ({"a": "x"}, None)],
+        ("counts", "expected"),
+        [
+            ({"a": 3, "c": 5}, (3, 5)),
+            ({"a": 3, "b": 4}, (7, None)),
+            ({"b": 4, "c": 0}, (None, 0)),
+            ({"a": "x"}, (None, None)),
+            (None, (None, None)),
+        ],
     )
-    def test_are_summed_where_the_first_is_reported(self, usage, count):
-        assert tokens(usage, "a", "b") == count
+    def test_counts_a_prompt_from_the_cache_too(self, counts, expected):
+        found = usage({"usage": counts}, prompt=("a", "b"), completion="c")
+
+        assert (found["prompt_tokens"], found["completion_tokens"]) == expected
 
 
 class TestFinishReason:
