@@ -76,7 +76,7 @@ bundle: setup-dev  ## Make dist/enclave-….tar.gz, which is installed without a
 
 lock:  ## Resolve requirements*.in into the hash-locked files; ARGS=--upgrade takes newer releases; needs uv
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/)." >&2; exit 1; }
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-bedrock requirements-dev; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 			$(ARGS) -o $$name.txt $$name.in || exit 1; \
 	done

@@ -31,7 +31,7 @@ from gateway.errors import (
     WorkerLost,
 )
 from gateway.frames import Broken, Chunk, End, Frame, Quiet
-from models_registry.providers.openai_compatible import served_name
+from models_registry.providers.names import served_name
 
 if TYPE_CHECKING:
     from gateway.calls import Call
@@ -79,7 +79,7 @@ def stream(call: Call, prepared: Prepared) -> Stream:
         record_id=inference.waiter.record_id,
         model=prepared.model.name,
         family=prepared.model.family,
-        served_name=served_name(prepared.model.identifier) or prepared.model.family,
+        served_name=served_name(prepared.model),
         pieces=pieces,
     )
 

@@ -19,10 +19,10 @@ from models_registry.configuration import ConfigVersion
 from models_registry.errors import ModelError, ModelMisconfigured
 from models_registry.fields import CannotDecrypt, clear_text
 from models_registry.models import Connection, ModelRevision, SelfHostedModel, State
+from models_registry.providers import names
 from models_registry.providers.types import ModelConfig
 
 CALLS = "a call of GitLab"
-PROVIDER = "openai_compatible"
 CUT_PREFIXES = ("custom_openai/", "openai/")
 MAX_DISCOVERED = 500
 PREFERENCE = [State.ACTIVE, State.DISCOVERED, State.DISABLED]
@@ -46,19 +46,34 @@ class Address:
     identifier: str
 
     @classmethod
-    def of(cls, *, family: str, endpoint: str, identifier: str) -> Address:
+    def of(
+        cls, *, family: str, endpoint: str, identifier: str, provider: str | None = None
+    ) -> Address:
         """Return the address without what makes no difference to a backend.
 
+        Without a provider it is the one that GitLab means by such an address. A model of Bedrock
+        is known by its identifier alone: what GitLab writes beside it is no address.
         Source: gitlab-client.md 1.4 (prefixes) and 2.1 (endpoints are typed in by people).
         """
         for prefix in CUT_PREFIXES:
             identifier = identifier.removeprefix(prefix)
+        provider = provider or names.provider_of(endpoint=endpoint, identifier=identifier)
+        route = names.ROUTE_TO.get(provider)
+        if route and not identifier.startswith(f"{route}/"):
+            identifier = f"{route}/{identifier}"
+        if provider == names.BEDROCK:
+            endpoint = ""
         return cls(family=family, endpoint=_one_spelling(endpoint), identifier=identifier)
 
     @classmethod
     def of_row(cls, row: Connection) -> Address:
         """Return the address that a row answers to."""
-        return cls.of(family=row.family, endpoint=row.endpoint, identifier=row.identifier)
+        return cls.of(
+            family=row.family,
+            endpoint=row.endpoint,
+            identifier=row.identifier,
+            provider=row.provider,
+        )
 
 
 def _one_spelling(endpoint: str) -> str:
@@ -82,9 +97,7 @@ def adopt(*, family: str, endpoint: str, identifier: str, api_key: str) -> Model
         AdoptionRefused: the model is disabled, or too many wait for review.
         ModelMisconfigured: its facts are invalid.
     """
-    named = ModelRevision(
-        family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
-    )
+    named = _named(family=family, endpoint=endpoint, identifier=identifier, api_key=api_key)
     return _remembered("adopted", named, _adopt)
 
 
@@ -94,10 +107,23 @@ def temporary(*, family: str, endpoint: str, identifier: str, api_key: str) -> M
     Raises:
         ModelMisconfigured: its facts are invalid.
     """
-    named = ModelRevision(
-        family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
-    )
+    named = _named(family=family, endpoint=endpoint, identifier=identifier, api_key=api_key)
     return _remembered("temporary", named, _revise)
+
+
+def _named(*, family: str, endpoint: str, identifier: str, api_key: str) -> ModelRevision:
+    """Return what GitLab names, with the provider that its address means.
+
+    Beside a model of Bedrock stands a placeholder, or whatever was typed in: neither is dialled.
+    """
+    provider = names.provider_of(endpoint=endpoint, identifier=identifier)
+    return ModelRevision(
+        family=family,
+        provider=provider,
+        endpoint="" if provider == names.BEDROCK else endpoint,
+        identifier=identifier,
+        api_key=api_key,
+    )
 
 
 def _adopt(named: ModelRevision) -> ModelConfig:

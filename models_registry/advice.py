@@ -147,6 +147,42 @@ ADVICE: dict[str, Advice] = {
         text="Enter the name under which the server serves the model (vLLM: --served-model-name), "
         "and the endpoint up to /v1 without /chat/completions.",
     ),
+    "no_deployment": Advice(
+        change="identifier",
+        text="Enter the deployment's name as Azure's portal shows it under Deployments, and as the "
+        "endpoint https://<resource>.openai.azure.com without a path.",
+    ),
+    "not_bedrock": Advice(change="provider", text="Choose AWS Bedrock as the provider."),
+    "no_region": Advice(
+        change="GATEWAY_BEDROCK_REGION",
+        text="Set GATEWAY_BEDROCK_REGION (or AWS_REGION) where Enclave is deployed, or enter an "
+        "endpoint like https://bedrock-runtime.eu-west-1.amazonaws.com.",
+    ),
+    "bedrock_key": Advice(
+        change="new_api_key",
+        text="Enter access:secret, access:secret:session or a Bedrock API key under API key.",
+    ),
+    "no_botocore": Advice(
+        text="Have requirements-bedrock.txt installed where Enclave runs, or enter a Bedrock API "
+        "key instead of access keys."
+    ),
+    "no_bedrock_model": Advice(
+        change="identifier",
+        text="Enter the model's id as the Bedrock console shows it for this region.",
+    ),
+    "needs_profile": Advice(
+        change="identifier",
+        text="Put the profile's region in front of the model's id: us., eu., apac. or global.; or "
+        "enter the ARN of an inference profile.",
+    ),
+    "needs_form": Advice(
+        text="Fill in the model's use case form in the Bedrock console of the AWS account."
+    ),
+    "no_prefill": Advice(change="takes_prefill", text="Switch 'continues a prefilled answer' off."),
+    "no_access": Advice(
+        text="Ask for access to the model in the Bedrock console, and let the key's policy allow "
+        "bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream."
+    ),
     "backend_rejected": Advice(
         text="Look at the model server's log for X-Request-ID {request_id}. Often the model has no "
         "chat template (vLLM: --chat-template), or needs 'reasoning parameters' switched on."

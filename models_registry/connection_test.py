@@ -41,7 +41,7 @@ from models_registry.families import EMBEDDING
 from models_registry.providers import get_provider
 from models_registry.providers.base import Provider
 from models_registry.providers.embedding import Texts
-from models_registry.providers.openai_compatible import served_name
+from models_registry.providers.names import served_name
 from models_registry.providers.types import Message, ModelConfig, Prompt
 
 # A list costs no token and comes at once; an answer gets the time that a call gets.
@@ -209,7 +209,7 @@ def _address(trial: _Trial) -> Finding:
         pool_key=str(trial.model.revision_id),
         limits=_within(WALK_S),
     )
-    check_endpoint(trial.model.endpoint)
+    check_endpoint(trial.model.endpoint or url)
     walk.check()
     if walk.is_name:
         return Finding(text=f"{walk.host} is a name; the next step checks where it leads.")
@@ -290,7 +290,7 @@ def _models(trial: _Trial) -> Finding:
 def _present(trial: _Trial) -> Finding:
     if not trial.names:
         return Finding(text="No list to look at.", is_skipped=True)
-    wanted = served_name(trial.model.identifier) or trial.model.family
+    wanted = served_name(trial.model)
     # Ollama lists a model with the tag that it adds itself.
     if wanted in trial.names or f"{wanted}:latest" in trial.names:
         return Finding(text=f"'{wanted}' is among them.")
@@ -393,7 +393,7 @@ def _take(kind: Kind, trial: _Trial) -> Step:
         return replace(step, choices=exc.choices, chain=exc.chain)
     except ModelError as exc:
         has_no_key = isinstance(exc, BackendAuthFailed) and not trial.model.api_key
-        words = ("no_key" if has_no_key else exc.reason, exc.code)
+        words = (exc.reason or ("no_key" if has_no_key else ""), exc.code)
         return _failed(kind, _ms_since(started), str(exc), words, trial.facts())
     return _done(kind, _ms_since(started), finding)
 

@@ -40,6 +40,10 @@ class SelfHostedModelForm(forms.ModelForm):  # type: ignore[type-arg]  # generic
     class Meta:
         model = SelfHostedModel
         fields = ("name", "state", *SelfHostedModel.COLUMNS)
+        help_texts = {
+            "endpoint": "Base URL. OpenAI-compatible servers want it with /v1 at the end; for AWS"
+            " Bedrock it may be empty."
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.rig.backend import ScriptedBackend
+from tests.rig.bedrock import BedrockStandIn
 from tests.rig.gitlab import FakeGitLab
 from tests.rig.llama import LlamaServer
 from tests.rig.services import Missing, PostgresServer, RedisServer, find_chromium
@@ -103,6 +104,14 @@ def gitlab() -> Iterator[FakeGitLab]:
 def backend() -> Iterator[ScriptedBackend]:
     """A scripted model server of this test's own."""
     server = ScriptedBackend()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bedrock() -> Iterator[BedrockStandIn]:
+    """A stand-in for AWS Bedrock that believes its access keys and the API key `good`."""
+    server = BedrockStandIn(bearers=("good",))
     yield server
     server.close()
 

@@ -16,6 +16,7 @@ from pydantic import StringConstraints, field_validator, model_validator
 from gateway.api import wire
 from gateway.calls import NamedModel
 from models_registry.families import FAMILIES, GENERAL
+from models_registry.providers import names
 
 ENDPOINT_MAX = 255
 
@@ -58,6 +59,12 @@ def named_model(
     )
 
 
+def is_named(endpoint: str | None, identifier: str | None) -> bool:
+    """Test whether a call names a model: by its address, or one of Bedrock, which needs none."""
+    provider = names.provider_of(endpoint=endpoint or "", identifier=identifier or "")
+    return bool(endpoint) or provider == names.BEDROCK
+
+
 def check_url(value: str | None) -> str | None:
     """Return an absolute URL as it is.
 
@@ -91,11 +98,11 @@ class FlatModel(wire.Body):
 
     def as_named_model(self, family: str | None) -> NamedModel | None:
         """Return the model that is named, or None where the fields name no address."""
-        if not self.model_endpoint:
+        if not is_named(self.model_endpoint, self.model_identifier):
             return None
         return named_model(
             name=family,
-            endpoint=self.model_endpoint,
+            endpoint=self.model_endpoint or "",
             identifier=self.model_identifier,
             api_key=self.model_api_key,
         )
@@ -128,11 +135,11 @@ class ModelMetadata(wire.Body):
 
     def as_named(self) -> NamedModel | None:
         """Return the model that is named, or None where the metadata names no address."""
-        if not self.endpoint:
+        if not is_named(self.endpoint, self.identifier):
             return None
         return named_model(
             name=self.name,
-            endpoint=self.endpoint,
+            endpoint=self.endpoint or "",
             identifier=self.identifier,
             api_key=self.api_key,
         )

@@ -40,6 +40,10 @@ ENV: dict[str, tuple[type, object]] = {
     "GATEWAY_CA_BUNDLE": (str, ""),
     "GATEWAY_UNREGISTERED_MODELS": (str, "adopt"),
     "GATEWAY_CLIENT_MODEL_NAMES": (str, "any"),
+    "GATEWAY_AZURE_API_VERSION": (str, "2025-02-01-preview"),
+    "GATEWAY_BEDROCK_REGION": (str, ""),
+    "GATEWAY_BEDROCK_ENDPOINT": (str, ""),
+    "GATEWAY_BEDROCK_KEY": (str, ""),
     "GATEWAY_VENDOR_ROUTE_URL": (str, ""),
     # Where the log goes besides the database
     "GATEWAY_SIEM_URL": (str, ""),
@@ -67,6 +71,10 @@ ALIASES = {
     "GATEWAY_CA_BUNDLE": ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
     "GATEWAY_TOKEN_AUDIENCE": ("AIGW_CLOUD_CONNECTOR_SERVICE_NAME",),
     "GATEWAY_REGION": ("RUNWAY_REGION",),
+    "GATEWAY_AZURE_API_VERSION": ("AZURE_API_VERSION",),
+    "GATEWAY_BEDROCK_REGION": ("AWS_REGION", "AWS_REGION_NAME", "AWS_DEFAULT_REGION"),
+    "GATEWAY_BEDROCK_ENDPOINT": ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME",),
+    "GATEWAY_BEDROCK_KEY": ("AWS_BEARER_TOKEN_BEDROCK",),
 }
 
 env = environ.Env(**ENV)
@@ -248,6 +256,10 @@ GATEWAY_EGRESS_ALLOW: list[str] = env("GATEWAY_EGRESS_ALLOW")
 GATEWAY_CA_BUNDLE = str(read("GATEWAY_CA_BUNDLE"))
 GATEWAY_UNREGISTERED_MODELS: str = env("GATEWAY_UNREGISTERED_MODELS")
 GATEWAY_CLIENT_MODEL_NAMES: str = env("GATEWAY_CLIENT_MODEL_NAMES")
+GATEWAY_BEDROCK_REGION = str(read("GATEWAY_BEDROCK_REGION"))
+GATEWAY_BEDROCK_ENDPOINT = str(read("GATEWAY_BEDROCK_ENDPOINT"))
+GATEWAY_BEDROCK_KEY = str(read("GATEWAY_BEDROCK_KEY"))
+GATEWAY_AZURE_API_VERSION = str(read("GATEWAY_AZURE_API_VERSION"))
 GATEWAY_VENDOR_ROUTE_URL: str = env("GATEWAY_VENDOR_ROUTE_URL")
 GATEWAY_SIEM_URL: str = env("GATEWAY_SIEM_URL")
 GATEWAY_SIEM_AUTHORIZATION: str = env("GATEWAY_SIEM_AUTHORIZATION")
@@ -278,6 +290,8 @@ LOGGING = {
         # Its records carry request lines and tracebacks; our own access line replaces them.
         "django.request": {"level": "CRITICAL"},
         "urllib3": {"level": "CRITICAL"},
+        # At DEBUG it writes down what it signs, the session's token included.
+        "botocore": {"level": "WARNING"},
         # One line per inference is ours (`inference.closed`); Celery's would be a second.
         "celery": {"level": "WARNING"},
     },

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
@@ -35,6 +35,7 @@ from models_registry.errors import (
 )
 from models_registry.providers import sse
 from models_registry.providers.embedding import Embedding, Texts
+from models_registry.providers.names import is_bedrock_placeholder
 from models_registry.providers.types import (
     Completion,
     Delta,
@@ -48,6 +49,8 @@ ERROR_BODY_MAX_BYTES = 64 * 1024
 ERROR_BODY_WITHIN_S = 2.0
 AFTER_END_S = 0.2
 TOKENS_MAX = 2**31 - 1
+# Without a key the reference sends this one for custom_openai; some servers insist on any.
+DUMMY_KEY = "dummy_key"
 # More calls in one answer are a model that went round in circles.
 TOOL_CALLS_MAX = 128
 NAME_MAX = 256
@@ -56,9 +59,9 @@ LIST_MAX_BYTES = 1_000_000
 
 # How servers say that a prompt does not fit: vLLM, llama.cpp, TGI, Ollama, OpenAI, Anthropic.
 _TOO_LONG = re.compile(
-    r"context[ _]?(length|size|window)|maximum context|exceed_context|too long|too many tokens"
-    r"|max_(input_length|new_tokens|total_tokens)`? must be|max_model_len|prompt_too_long"
-    r"|reduce the length",
+    r"context[ _]?(length|size|window|limit)|maximum context|exceed_context|too long"
+    r"|too many tokens|max_(input_length|new_tokens|total_tokens)`? must be|max_model_len"
+    r"|prompt_too_long|reduce the length",
     re.IGNORECASE,
 )
 # llama.cpp says so of a text to embed, with 500.
@@ -141,6 +144,26 @@ class Provider(ABC):
         """
         raise NotImplementedError
 
+    def sign(self, request: Request, body: bytes, model: ModelConfig) -> Mapping[str, str]:
+        """Return the headers that prove who sends these bytes, where the request's do not.
+
+        Raises:
+            ModelMisconfigured: the key is none.
+        """
+        return {}
+
+    def events(self, chunks: Iterable[bytes]) -> Iterator[sse.Event]:
+        """Yield the events of a streamed answer.
+
+        Raises:
+            MalformedReply: the bytes are not framed as the format promises, or over a limit.
+        """
+        return sse.events(chunks)
+
+    def refusal(self, status: int, text: str, headers: Mapping[str, str]) -> ModelError:
+        """Return the error that the backend's status and text stand for."""
+        return error_for(status, text, headers)
+
     def is_end(self, event: sse.Event) -> bool:
         """Test whether this event is the format's end marker."""
         return event.data == "[DONE]"
@@ -156,8 +179,8 @@ class Provider(ABC):
         request = self.build_list(model)
         if request is None:
             return None
-        with _send(request, model, limits, None, correlation_id) as reply:
-            _raise_for_status(reply)
+        with self._send(request, model, limits, None, correlation_id) as reply:
+            self._raise_for_status(reply)
             _media_type(reply)
             body = reply.read(LIST_MAX_BYTES)
         try:
@@ -187,8 +210,8 @@ class Provider(ABC):
             ModelError: there is none.
         """
         request = self.build(prompt, model, is_streamed=False)
-        with _send(request, model, limits, cancellation, correlation_id) as reply:
-            _raise_for_status(reply)
+        with self._send(request, model, limits, cancellation, correlation_id) as reply:
+            self._raise_for_status(reply)
             _media_type(reply)
             return _parse(reply.read(), self.parse_reply)
 
@@ -207,8 +230,8 @@ class Provider(ABC):
             ModelError: there is none for at least one of them.
         """
         request = self.build_embedding(texts, model)
-        with _send(request, model, limits, cancellation, correlation_id) as reply:
-            _raise_for_status(reply)
+        with self._send(request, model, limits, cancellation, correlation_id) as reply:
+            self._raise_for_status(reply)
             _media_type(reply)
             try:
                 body = reply.read()
@@ -234,13 +257,47 @@ class Provider(ABC):
             ModelError: it failed; what was yielded before is only a part.
         """
         request = self.build(prompt, model, is_streamed=True)
-        with _send(request, model, limits, cancellation, correlation_id) as reply:
-            _raise_for_status(reply)
+        with self._send(request, model, limits, cancellation, correlation_id) as reply:
+            self._raise_for_status(reply)
             if _media_type(reply) == "application/json":
                 # Some servers answer whole although a stream was asked for.
                 yield _as_delta(_parse(reply.read(), self.parse_reply))
                 return
             yield from self._deltas(reply)
+
+    def _send(
+        self,
+        request: Request,
+        model: ModelConfig,
+        limits: Limits,
+        cancellation: Cancellation | None,
+        correlation_id: str,
+    ) -> AbstractContextManager[Reply]:
+        headers = {**request.headers, "Accept": "application/json"}
+        body = None
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+            body = _dump_json(request.body)
+            headers |= self.sign(request, body, model)
+        if correlation_id and correlation_id.isascii() and correlation_id.isprintable():
+            headers["X-Request-ID"] = correlation_id
+        return egress.exchange(
+            "GET" if body is None else "POST",
+            request.url,
+            headers=headers,
+            body=body,
+            limits=limits,
+            cancellation=cancellation,
+            ca_bundle=model.ca_bundle,
+            pool_key=str(model.revision_id),
+        )
+
+    def _raise_for_status(self, reply: Reply) -> None:
+        """Raise what a status other than 2xx means; the backend's text is read, never repeated."""
+        if reply.status < 300:
+            return
+        text = reply.rest(max_bytes=ERROR_BODY_MAX_BYTES, within_s=ERROR_BODY_WITHIN_S)
+        raise self.refusal(reply.status, text.decode("utf-8", "replace"), reply.headers)
 
     def _deltas(self, reply: Reply) -> Iterator[Delta]:
         """Yield the texts, then one delta with the finish reason, the tokens and the tool calls.
@@ -249,7 +306,7 @@ class Provider(ABC):
         """
         last = Delta()
         calls = _ToolCalls()
-        for event in sse.events(reply.chunks()):
+        for event in self.events(reply.chunks()):
             if self.is_end(event):
                 # What follows is only the end of the body; without it, no next request here.
                 reply.rest(max_bytes=1024, within_s=AFTER_END_S)
@@ -317,28 +374,21 @@ def _joined(parts: list[ToolPart]) -> ToolCall:
     )
 
 
-def _send(
-    request: Request,
-    model: ModelConfig,
-    limits: Limits,
-    cancellation: Cancellation | None,
-    correlation_id: str,
-) -> AbstractContextManager[Reply]:
-    headers = {**request.headers, "Accept": "application/json"}
-    if request.body is not None:
-        headers["Content-Type"] = "application/json"
-    if correlation_id and correlation_id.isascii() and correlation_id.isprintable():
-        headers["X-Request-ID"] = correlation_id
-    return egress.exchange(
-        "GET" if request.body is None else "POST",
-        request.url,
-        headers=headers,
-        body=None if request.body is None else _dump_json(request.body),
-        limits=limits,
-        cancellation=cancellation,
-        ca_bundle=model.ca_bundle,
-        pool_key=str(model.revision_id),
-    )
+def endpoint_of(model: ModelConfig) -> str:
+    """Return the model's endpoint.
+
+    Raises:
+        ModelMisconfigured: there is none, or nobody is there.
+    """
+    if not model.endpoint:
+        raise ModelMisconfigured("The model has no endpoint.")
+    if is_bedrock_placeholder(model.endpoint):
+        raise ModelMisconfigured(
+            "The endpoint is the one that GitLab writes for AWS Bedrock, where nobody is. Choose"
+            " the provider AWS Bedrock.",
+            reason="not_bedrock",
+        )
+    return model.endpoint
 
 
 def _dump_json(body: Mapping[str, Any]) -> bytes:
@@ -396,6 +446,17 @@ def tool_call(call_id: Any, name: Any, arguments: Any) -> ToolCall:
         name=as_text(name),
         arguments=as_arguments(arguments) or "{}",
     )
+
+
+def tool_calls(calls: Sequence[tuple[Any, Any, Any]]) -> tuple[ToolCall, ...]:
+    """Return the tool calls of a whole answer from their ids, names and arguments.
+
+    Raises:
+        TypeError, ValueError: there is one that is none, or too many.
+    """
+    if len(calls) > TOOL_CALLS_MAX:
+        raise ValueError("too many tool calls")
+    return tuple(tool_call(*call) for call in calls)
 
 
 def as_id(value: Any) -> str:
@@ -469,14 +530,6 @@ def _as_delta(completion: Completion) -> Delta:
         completion_tokens=completion.completion_tokens,
         tool_calls=completion.tool_calls,
     )
-
-
-def _raise_for_status(reply: Reply) -> None:
-    """Raise what a status other than 2xx means; the backend's text is read, never repeated."""
-    if reply.status < 300:
-        return
-    text = reply.rest(max_bytes=ERROR_BODY_MAX_BYTES, within_s=ERROR_BODY_WITHIN_S)
-    raise error_for(reply.status, text.decode("utf-8", "replace"), reply.headers)
 
 
 def error_for(status: int, text: str, headers: Mapping[str, str]) -> ModelError:

@@ -5,14 +5,11 @@ Source: gateway-api.md 4.3 and 4.5 (what the reference sends); OpenAI API refere
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import urlsplit
 
-from models_registry.errors import ModelMisconfigured
-from models_registry.providers import sse
+from models_registry.providers import names, sse
 from models_registry.providers.base import (
-    TOOL_CALLS_MAX,
+    DUMMY_KEY,
     Provider,
     Request,
     as_arguments,
@@ -20,59 +17,25 @@ from models_registry.providers.base import (
     as_id,
     as_text,
     as_tokens,
+    endpoint_of,
     failure,
     load_json,
-    tool_call,
+    tool_calls,
 )
 from models_registry.providers.embedding import Embedding, Texts, as_vector
+from models_registry.providers.names import served_name
 from models_registry.providers.types import (
     Completion,
     Delta,
     ModelConfig,
     Prompt,
-    ToolCall,
     ToolPart,
 )
 
 STOP_MAX = 4
-# What GitLab stores as the endpoint of its Bedrock models; nobody is there (gitlab-client.md 1.4).
-BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
-
-# Routes of the reference's client library that all mean this wire format; the rest is the model.
-# The reference takes the text before any first slash for a route and fails on one it does not
-# know. Here such an identifier is sent whole: servers call their models Qwen/Qwen2.5-Coder-7B.
-ROUTES = frozenset(
-    (
-        "custom_openai",
-        "openai",
-        "hosted_vllm",
-        "litellm_proxy",
-        "lm_studio",
-        "together_ai",
-        "text-completion-openai",
-        "codestral",
-        "mistral",
-        "deepseek",
-        "xai",
-        "groq",
-        "ollama",
-        "ollama_chat",
-        "llamafile",
-        "azure_ai",
-        "huggingface",
-        "bedrock_mantle",
-        "provider",  # GitLab's own examples: provider/some-model
-    )
-)
-# Without a key the reference sends this one for custom_openai; some servers insist on any.
-DUMMY_KEY = "dummy_key"
 
 # What models that take no `temperature` do not take either.
 _SAMPLING = ("top_p", "presence_penalty", "frequency_penalty")
-# Models that refuse `max_tokens`, `temperature` and `stop`.
-_REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
-# Models that refuse `temperature` only.
-_FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]5", re.IGNORECASE)
 
 
 class OpenAICompatible(Provider):
@@ -80,19 +43,30 @@ class OpenAICompatible(Provider):
 
     label = "OpenAI-compatible (vLLM, llama.cpp, TGI, Ollama, LM Studio)"
 
+    def request(self, path: str, model: ModelConfig, body: dict[str, Any] | None) -> Request:
+        """Return a request to one of the endpoint's paths.
+
+        Raises:
+            ModelMisconfigured: there is no endpoint.
+        """
+        return Request(
+            url=f"{endpoint_of(model)}/{path}",
+            headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
+            body=body,
+        )
+
     def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
-        identifier = served_name(model.identifier) or model.family
-        body: dict[str, Any] = {"model": identifier}
+        body: dict[str, Any] = {"model": served_name(model)}
         if prompt.text is not None:
             path, body["prompt"] = "completions", prompt.text
         else:
             path = "chat/completions"
             body["messages"] = [message.as_dict() for message in prompt.messages]
             body |= _continuation(prompt, model)
-        is_reasoning = model.is_reasoning or _REASONING.search(identifier) is not None
+        is_reasoning = names.is_reasoning(model)
         if prompt.max_tokens is not None:
             body["max_completion_tokens" if is_reasoning else "max_tokens"] = prompt.max_tokens
-        takes_temperature = not is_reasoning and not _FIXED_TEMPERATURE.search(identifier)
+        takes_temperature = names.takes_temperature(model)
         if prompt.temperature is not None and takes_temperature:
             body["temperature"] = prompt.temperature
         if prompt.stop and not is_reasoning:
@@ -102,10 +76,10 @@ class OpenAICompatible(Provider):
             body |= {name: options[name] for name in kept}
         if is_streamed:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return _request(path, model, body)
+        return self.request(path, model, body)
 
-    def build_list(self, model: ModelConfig) -> Request:
-        return _request("models", model, None)
+    def build_list(self, model: ModelConfig) -> Request | None:
+        return self.request("models", model, None)
 
     def parse_list(self, reply: Any) -> list[Any]:
         return [entry["id"] for entry in reply["data"]]
@@ -116,7 +90,12 @@ class OpenAICompatible(Provider):
         choice = reply["choices"][0]
         if "message" in choice:
             message = choice["message"]
-            calls = _tool_calls(message.get("tool_calls") or ())
+            calls = tool_calls(
+                [
+                    (call.get("id"), call["function"]["name"], call["function"].get("arguments"))
+                    for call in message.get("tool_calls") or ()
+                ]
+            )
             # Beside a call, some servers leave the content out.
             text = message.get("content") if calls else message["content"]
         else:
@@ -130,13 +109,13 @@ class OpenAICompatible(Provider):
 
     def build_embedding(self, texts: Texts, model: ModelConfig) -> Request:
         body: dict[str, Any] = {
-            "model": served_name(model.identifier) or model.family,
+            "model": served_name(model),
             "input": list(texts.texts),
             "encoding_format": "float",
         }
         if texts.dimensions is not None:
             body["dimensions"] = texts.dimensions
-        return _request("embeddings", model, body)
+        return self.request("embeddings", model, body)
 
     def parse_embedding(self, reply: Any) -> Embedding:
         if reply.get("error"):
@@ -169,32 +148,6 @@ class OpenAICompatible(Provider):
         )
 
 
-def served_name(identifier: str) -> str:
-    """Return the name the backend knows the model by: the identifier without its route."""
-    route, slash, name = identifier.partition("/")
-    return name if slash and route in ROUTES else identifier
-
-
-def _request(path: str, model: ModelConfig, body: dict[str, Any] | None) -> Request:
-    """Return a request to one of the endpoint's paths.
-
-    Raises:
-        ModelMisconfigured: nobody is at the endpoint, or there is none.
-    """
-    if not model.endpoint:
-        raise ModelMisconfigured("The model has no endpoint.")
-    if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
-        raise ModelMisconfigured(
-            "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
-            "server with OpenAI's API in front of it, and enter that as the endpoint."
-        )
-    return Request(
-        url=f"{model.endpoint}/{path}",
-        headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
-        body=body,
-    )
-
-
 def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
     """Return what makes a server go on with a last assistant message instead of answering it."""
     is_prefilled = bool(prompt.messages) and prompt.messages[-1].role == "assistant"
@@ -203,24 +156,11 @@ def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
     return {}
 
 
-def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
-    """Return the tool calls of a whole answer.
-
-    Raises:
-        LookupError, TypeError, ValueError, AttributeError: there is one that is none, or too many.
-    """
-    if len(calls) > TOOL_CALLS_MAX:
-        raise ValueError("too many tool calls")
-    return tuple(
-        tool_call(call.get("id"), call["function"]["name"], call["function"].get("arguments"))
-        for call in calls
-    )
-
-
 def _tool_parts(parts: Any) -> tuple[ToolPart, ...]:
     """Return what an event holds of tool calls.
 
-    Raises: as `_tool_calls`.
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is none.
     """
     return tuple(_tool_part(position, part) for position, part in enumerate(parts))
 

@@ -37,6 +37,9 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     whole            answers whole although a stream was asked for
     chat-only        HTTP 404 on /completions
 
+`/messages` speaks Anthropic's format. Azure's paths are served too
+(`/openai/deployments/<name>/…?api-version=…`), each with its own header for the key.
+
 Paths work with and without the `/v1` prefix, unless `needs_version`; `names` are the models that
 are listed, and with an `api_key` everything else is 401.
 """
@@ -60,6 +63,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
 
+from tests.rig import messages
 from tests.rig.processes import wait_until
 
 # fmt: off
@@ -88,6 +92,7 @@ ERROR_TYPES = {
     404: "model_not_found",
     429: "rate_limit_exceeded",
 }
+_AZURE = re.compile(r"/openai/deployments/[^/]+(/[a-z/]+)\?api-version=[\w-]+")
 _NUMBERED = re.compile(r"(err|flaky|hang|stall|slow|ttft|drip|tokens)-(\d+)(?:ms|s)?")
 _WORDS = frozenset(
     {
@@ -252,6 +257,8 @@ class _Handler(BaseHTTPRequestHandler):
     backend: ScriptedBackend
     script: _Script
     call: Call
+    asked: Any
+    is_messages: bool
     number: int
     tokens_sent: int
 
@@ -275,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._receive()
         if self._is_refused():
             return None
-        path = self.path.removeprefix("/v1")
+        path = self.path.removeprefix("/v1").partition("?")[0]
         if path == "/models":
             return self._whole(200, {"object": "list", "data": _models(self.backend.names)})
         if path in ("/", "/health"):
@@ -313,6 +320,8 @@ class _Handler(BaseHTTPRequestHandler):
             at=time.monotonic(),
             connection=self.number,
         )
+        self.is_messages = self.path.endswith("/messages")
+        self.asked = messages.asked(body) if self.is_messages and body else body
         self.script = _Script.of(self.call.model)
         self.backend.seen[self.call.model] += 1
         self.backend.calls.append(self.call)
@@ -322,7 +331,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_refused(self) -> bool:
         """Answer those who have not the key, or look for a path without its version."""
         wanted = self.backend.api_key
-        if wanted and self.call.headers.get("authorization") != f"Bearer {wanted}":
+        header, key = "authorization", f"Bearer {wanted}"
+        if _AZURE.fullmatch(self.path):
+            header, key = "api-key", wanted
+        elif "anthropic-version" in self.call.headers:
+            header, key = "x-api-key", wanted
+        if wanted and self.call.headers.get(header) != key:
             self._whole(401, _error(401, "the key is wrong"))
         elif self.backend.needs_version and not self.path.startswith("/v1/"):
             self._whole(404, _error(404, "no such route"))
@@ -331,13 +345,13 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _answer(self) -> None:
-        script, path = self.script, self.path.removeprefix("/v1")
+        script, path = self.script, _AZURE.sub(r"\1", self.path.removeprefix("/v1"))
         self._wait(script.seconds("ttft") + script.numbers.get("hang", 0))
         if "refuse" in script:
             return self._reset()
         if "redirect" in script and not path.startswith("/elsewhere"):
             return self._whole(307, {}, location=f"{self.backend.url}/elsewhere{self.path}")
-        if path not in ("/chat/completions", "/completions", "/embeddings") or (
+        if path not in ("/chat/completions", "/completions", "/embeddings", "/messages") or (
             path == "/completions" and "chat-only" in script
         ):
             return self._whole(404, _error(404, "no such route"))
@@ -345,10 +359,11 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if path == "/embeddings":
             return self._embed()
+        is_chat = path != "/completions"
         wants_stream = isinstance(self.call.body, dict) and self.call.body.get("stream")
         if wants_stream and "whole" not in script:
-            return self._stream(is_chat=path == "/chat/completions")
-        return self._complete(is_chat=path == "/chat/completions")
+            return self._stream(is_chat=is_chat)
+        return self._complete(is_chat=is_chat)
 
     def _fails(self) -> bool:
         script = self.script
@@ -377,7 +392,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _tokens(self) -> tuple[str, ...]:
-        script, body = self.script, self.call.body
+        script, body = self.script, self.asked
         if self.call.model in self.backend.answers:
             return self.backend.answers[self.call.model]
         if "empty" in script:
@@ -395,7 +410,7 @@ class _Handler(BaseHTTPRequestHandler):
         return (*THOUGHT, *text) if "think" in script else text
 
     def _calls(self) -> list[dict[str, Any]]:
-        body = self.call.body
+        body = self.asked
         if "tools" not in self.script or body["messages"][-1]["role"] == "tool":
             return []
         names = [tool["function"]["name"] for tool in body.get("tools", ())]
@@ -467,7 +482,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if "nousage" not in script:
             answer["usage"] = self._usage(tokens)
-        return self._whole(200, answer)
+        return self._whole(200, messages.whole(answer) if self.is_messages else answer)
 
     def _stream(self, *, is_chat: bool) -> None:
         self.send_response(200)
@@ -476,7 +491,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "gzip" in self.script:
             self.send_header("Content-Encoding", "gzip")
         self.end_headers()
-        for event in self._events(is_chat=is_chat):
+        events = self._events(is_chat=is_chat)
+        for event in messages.events(events) if self.is_messages else events:
             self._chunk(event)
         self.wfile.write(b"0\r\n\r\n")
 
@@ -503,7 +519,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.tokens_sent += 1
             self._wait(script.seconds("slow"))
         yield self._delta({}, is_chat=is_chat, finish_reason="tool_calls" if calls else "stop")
-        wants_usage = (self.call.body.get("stream_options") or {}).get("include_usage")
+        wants_usage = (self.asked.get("stream_options") or {}).get("include_usage")
         if wants_usage and "nousage" not in script:
             yield _event(self._envelope(is_chat, []) | {"usage": self._usage(tokens)})
         if "nodone" not in script:

@@ -8,6 +8,7 @@ from gateway.api.model_fields import (
     FlatModel,
     ModelMetadata,
     check_url,
+    is_named,
     known_family,
     named_model,
 )
@@ -48,6 +49,29 @@ class TestNamedModel:
         named = named_model(name=name, **self.ADDRESS)
 
         assert (named.family, named.unknown_family) == (family, unknown)
+
+
+class TestIsNamed:
+    @pytest.mark.parametrize(
+        ("endpoint", "identifier", "expected"),
+        [
+            ("http://10.0.0.1/v1", None, True),
+            (None, "bedrock/us.claude", True),
+            ("", "bedrock/us.claude", True),
+            (None, "azure/gpt-5", False),
+            (None, "claude", False),
+            (None, None, False),
+        ],
+    )
+    def test_takes_an_address_or_a_model_of_bedrock(self, endpoint, identifier, expected):
+        assert is_named(endpoint, identifier) is expected
+
+    def test_lets_bodies_name_a_model_of_bedrock_alone(self):
+        flat = FlatModel(model_identifier="bedrock/us.claude").as_named_model("claude_3")
+        metadata = ModelMetadata(provider="openai", name="claude_3", identifier="bedrock/us.claude")
+
+        assert flat == metadata.as_named()
+        assert (flat.endpoint, flat.identifier) == ("", "bedrock/us.claude")
 
 
 class TestCheckUrl:

@@ -12,7 +12,7 @@ import pytest
 from models_registry.egress import Limits
 from models_registry.errors import BackendAuthFailed, ContextTooLong, ModelMisconfigured
 from models_registry.providers.embedding import Texts
-from models_registry.providers.openai_compatible import OpenAICompatible, served_name
+from models_registry.providers.openai_compatible import OpenAICompatible
 from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
 from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, FIM_TEXT
 
@@ -50,31 +50,6 @@ def model(**fields: Any) -> ModelConfig:
 
 def limits() -> Limits:
     return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
-
-
-class TestServedName:
-    @pytest.mark.parametrize(
-        ("identifier", "name"),
-        [
-            ("custom_openai/house", "house"),
-            ("openai/house", "house"),
-            ("hosted_vllm/Qwen/Qwen2.5-Coder", "Qwen/Qwen2.5-Coder"),
-            ("custom_openai/openai/gpt-oss-20b", "openai/gpt-oss-20b"),
-            ("litellm_proxy/house", "house"),
-            ("lm_studio/house", "house"),
-            ("text-completion-openai/house", "house"),
-            ("codestral/house", "house"),
-            ("ollama_chat/house:7b", "house:7b"),
-            ("provider/some-model", "some-model"),
-            ("house", "house"),
-            ("Qwen/Qwen2.5-Coder", "Qwen/Qwen2.5-Coder"),
-            ("mistralai/Devstral", "mistralai/Devstral"),
-            ("/models/house.gguf", "/models/house.gguf"),
-            ("", ""),
-        ],
-    )
-    def test_is_the_identifier_without_a_known_route(self, identifier, name):
-        assert served_name(identifier) == name
 
 
 class TestBuild:
