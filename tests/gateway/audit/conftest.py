@@ -94,7 +94,7 @@ REASON = "case 2026-117"
 
 
 @pytest.fixture
-def reader(auditor) -> Client:
+def reader(auditor: Client) -> Client:
     """The browser of an auditor who has said why they read."""
     auditor.post(reverse("admin:audit_reason"), {"reason": REASON})
     return auditor
