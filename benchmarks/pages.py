@@ -232,6 +232,8 @@ def report(measured: Iterator[tuple[str, float, list[float]]]) -> bool:
 
 def export() -> None:
     """Export everything with its content; say how fast that goes and how memory grows."""
+    from django.utils import timezone
+
     from gateway.audit.criteria import Criteria
     from gateway.audit.export import About, Tally, pieces
 
@@ -239,7 +241,9 @@ def export() -> None:
         "\n| export with content | records/s | MB | memory, first to last, MiB |\n|---|---|---|---|"
     )
     for format_ in ("jsonl", "csv", "zip"):
-        about = About(reader="x", reason="x", criteria=Criteria(), has_content=True)
+        about = About(
+            reader="x", reason="x", criteria=Criteria(), has_content=True, at=timezone.now()
+        )
         tally, size, began = Tally(), 0, time.perf_counter()
         first = 0.0
         for piece in pieces(format_, about, tally=tally):

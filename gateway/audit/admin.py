@@ -253,6 +253,7 @@ def _prompt(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
 def _readers(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
     found = readings.of_record(record)
     return {
+        "shown_max": readings.SHOWN_MAX,
         "readings": [
             (
                 details.moment(reading.at),
@@ -261,7 +262,7 @@ def _readers(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
                 visible(reading.reason),
             )
             for reading in found
-        ]
+        ],
     }
 
 
