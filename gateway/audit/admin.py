@@ -37,7 +37,11 @@ from gateway.audit.models import ContentReading, InferenceRecord, Process, Readi
 from gateway.audit.views import Views, ask_reason
 from models_registry.read_only_admin import ReadOnlyAdmin
 
-GROUPED = ("calls", "correlation")
+# The columns where the list shows one line for each correlation id: that of its newest call.
+GROUPED = (
+    *("opened", "calls", "correlation", "outcome", "feature_asked", "model_used", "group"),
+    "total",
+)
 
 
 @admin.register(InferenceRecord)
@@ -70,10 +74,7 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
         return Records
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        """Name the calls where the list shows one line for each correlation id."""
-        if request.GET.get(BY) != CORRELATION:
-            return self.list_display
-        return (*self.list_display[:1], *GROUPED, *self.list_display[1:])
+        return GROUPED if request.GET.get(BY) == CORRELATION else self.list_display
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters' own names only, and no NUL: PostgreSQL cannot look for one."""
@@ -199,7 +200,7 @@ def _timeline(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
     return {
         "steps": details.course(timeline.steps(record)),
         "total": details.duration(record.total_ms),
-        "stored": details.moment(record.closed_at, precision="milliseconds"),
+        "stored": details.clock(record.closed_at),
         "sections": details.calls(record),
     }
 
@@ -228,6 +229,7 @@ def _prompt(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
 def _readers(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
     found = readings.of_record(record)
     return {
+        "shown_max": readings.SHOWN_MAX,
         "readings": [
             (
                 details.moment(reading.at),
@@ -236,7 +238,7 @@ def _readers(_: HttpRequest, record: InferenceRecord) -> dict[str, Any]:
                 visible(reading.reason),
             )
             for reading in found
-        ]
+        ],
     }
 
 
@@ -266,6 +268,9 @@ class ContentReadingAdmin(ReadOnlyAdmin):
 
     class Media:
         css = {"all": ("audit/record.css",)}
+
+    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return access.may_see_readers(request.user)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ContentReading]:
         return readings.visible_to(request.user)

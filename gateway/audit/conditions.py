@@ -65,13 +65,20 @@ def conditions(criteria: Criteria) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def holds(criteria: Criteria, record_id: UUID) -> bool:
-    """Test whether a record fulfils the criteria, apart from its words."""
-    where, values = joined((*between(criteria), *conditions(criteria)), "r")
-    sql = f"SELECT 1 FROM {RECORD} AS r WHERE r.id = %s AND {where}"  # noqa: S608  # names of ours
+def which_hold(asked: Sequence[Criteria], record_id: UUID) -> list[bool]:
+    """Tell for each criteria whether a record fulfils them, apart from their words."""
+    parts = [joined((*between(criteria), *conditions(criteria)), "r") for criteria in asked]
+    if not parts:
+        return []
+    columns = ", ".join(f"CASE WHEN {sql} THEN 1 ELSE 0 END" for sql, _ in parts)
+    values = [value for _, found in parts for value in found]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_id(record_id), *values])
-        return cursor.fetchone() is not None
+        cursor.execute(
+            f"SELECT {columns} FROM {RECORD} AS r WHERE r.id = %s",  # noqa: S608  # names of ours
+            [*values, _id(record_id)],
+        )
+        row = cursor.fetchone()
+    return [False] * len(parts) if row is None else [bool(value) for value in row]
 
 
 def arms(criteria: Criteria) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:

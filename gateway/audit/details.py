@@ -136,6 +136,11 @@ def moment(at: datetime | None, *, precision: str = "seconds") -> str:
     return timezone.localtime(at).replace(tzinfo=None).isoformat(sep=" ", timespec=precision)
 
 
+def clock(at: datetime | None) -> str:
+    """Return the time of day, to the millisecond."""
+    return moment(at, precision="milliseconds").rpartition(" ")[2]
+
+
 def summary(record: InferenceRecord) -> tuple[Fact, ...]:
     """Return what a person looks for first."""
     return (

@@ -16,20 +16,18 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
-
 from gateway.audit import listing
 from gateway.audit.criteria import Criteria
 from gateway.audit.escapes import visible
-from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord
+from gateway.audit.models import ContentKind, ContentReading, InferenceContent, InferenceRecord
 
-CHUNK = 1_000
+CHUNK = 500
 # A prompt and its answer can be 12 MB.
 CONTENT_CHUNK = 20
 COLUMNS = tuple(field.name for field in InferenceRecord._meta.concrete_fields)
@@ -43,6 +41,33 @@ MEDIA_TYPES = {
     JSONL: "application/x-ndjson",
     BUNDLE: "application/zip",
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class About:
+    """Who exports, why, what and when; a bundle's manifest says so."""
+
+    reader: str
+    reason: str
+    criteria: Criteria
+    has_content: bool
+    at: datetime
+
+    @classmethod
+    def of(cls, reading: ContentReading, criteria: Criteria) -> About:
+        """Return what is on record about an export."""
+        return cls(
+            reader=reading.reader,
+            reason=reading.reason,
+            criteria=criteria,
+            has_content=reading.has_content,
+            at=reading.at,
+        )
+
+    def until_now(self) -> Criteria:
+        """Return the criteria for what was opened by the time of the export, and no later."""
+        until = self.criteria.until
+        return replace(self.criteria, until=self.at if until is None else min(until, self.at))
 
 
 @dataclass(slots=True)
@@ -60,21 +85,21 @@ def pieces(format_: str, about: About, *, tally: Tally) -> Iterator[bytes]:
     if format_ == BUNDLE:
         yield from bundle(about, tally=tally)
     else:
-        yield from lines(format_, about.criteria, has_content=about.has_content, tally=tally)
+        yield from lines(format_, about, tally=tally)
 
 
-def lines(format_: str, criteria: Criteria, *, has_content: bool, tally: Tally) -> Iterator[bytes]:
-    """Yield an export as CSV or JSONL, in pieces of some hundred kilobytes."""
+def lines(format_: str, about: About, *, tally: Tally) -> Iterator[bytes]:
+    """Yield an export as CSV or JSON lines, in pieces of some hundred kilobytes."""
     write = _csv if format_ == CSV else _jsonl
-    yield from write(_rows(criteria, has_content=has_content, tally=tally), has_content)
+    yield from write(_rows(about, tally), about.has_content)
 
 
-def _rows(criteria: Criteria, *, has_content: bool, tally: Tally) -> Iterator[list[Row]]:
-    size = CONTENT_CHUNK if has_content else CHUNK
-    for records in listing.everything(criteria, chunk=CHUNK):
+def _rows(about: About, tally: Tally) -> Iterator[list[Row]]:
+    size = CONTENT_CHUNK if about.has_content else CHUNK
+    for records in listing.everything(about.until_now(), chunk=CHUNK):
         for start in range(0, len(records), size):
             part = records[start : start + size]
-            contents = _contents([record.pk for record in part]) if has_content else {}
+            contents = _contents([record.pk for record in part]) if about.has_content else {}
             # Before they are sent: a reader who hangs up may have had all of them.
             tally.count += len(part)
             yield [{**row(record), **contents.get(record.pk, {})} for record in part]
@@ -150,29 +175,8 @@ class Part:
     pieces: Iterable[bytes]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class About:
-    """Who made a bundle, why, and of what; it stands in the manifest."""
-
-    reader: str
-    reason: str
-    criteria: Criteria
-    has_content: bool
-    at: datetime = field(default_factory=timezone.now)
-
-
-# What is added to every bundle, after the records: each function returns files for a filter.
-Extra = Callable[[Criteria], Iterable[Part]]
-EXTRAS: list[Extra] = []
-# Signs the manifest; it becomes `manifest.sig`.
-Sign = Callable[[bytes], bytes]
-
-
-def bundle(about: About, *, tally: Tally, sign: Sign | None = None) -> Iterator[bytes]:
-    """Yield a zip file: `records.jsonl`, what EXTRAS add, and `manifest.json` with all digests.
-
-    The manifest comes last, since it names the SHA-256 of every file before it.
-    """
+def bundle(about: About, *, tally: Tally) -> Iterator[bytes]:
+    """Yield a zip file of `_parts`, and `manifest.json` with the SHA-256 of each before it."""
     out = _Outlet()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         files: dict[str, dict[str, object]] = {}
@@ -185,18 +189,12 @@ def bundle(about: About, *, tally: Tally, sign: Sign | None = None) -> Iterator[
                     size += len(piece)
                     yield out.take()
             files[part.name] = {"sha256": digest.hexdigest(), "bytes": size}
-        manifest = _manifest(about, files, tally)
-        archive.writestr(_entry("manifest.json", about.at), manifest)
-        if sign is not None:
-            archive.writestr(_entry("manifest.sig", about.at), sign(manifest))
+        archive.writestr(_entry("manifest.json", about.at), _manifest(about, files, tally))
     yield out.take()
 
 
 def _parts(about: About, tally: Tally) -> Iterator[Part]:
-    rows = lines(JSONL, about.criteria, has_content=about.has_content, tally=tally)
-    yield Part(name="records.jsonl", pieces=rows)
-    for extra in EXTRAS:
-        yield from extra(about.criteria)
+    yield Part(name="records.jsonl", pieces=lines(JSONL, about, tally=tally))
 
 
 def _manifest(about: About, files: Mapping[str, object], tally: Tally) -> bytes:

@@ -90,13 +90,20 @@ def finish(reading: ContentReading, count: int) -> None:
 
 
 def of_record(record: InferenceRecord) -> list[ContentReading]:
-    """Return who read a record's content, the newest first: by opening it, or in an export."""
+    """Return who read a record's content, the newest first: by opening it, or in an export.
+
+    An export by words counts as having taken what its other criteria fit. The newest SHOWN_MAX of
+    each kind are looked at.
+    """
     opened = ContentReading.objects.filter(record_id=record.pk).order_by("-at")[:SHOWN_MAX]
-    exports = ContentReading.objects.filter(
-        kind=ReadingKind.EXPORT, has_content=True, at__gte=record.opened_at
-    ).order_by("-at")
-    took = [export for export in exports[:SHOWN_MAX] if _took(export, record)]
-    return sorted([*opened, *took], key=lambda reading: reading.at, reverse=True)
+    exports = list(
+        ContentReading.objects.filter(
+            kind=ReadingKind.EXPORT, has_content=True, at__gte=record.opened_at
+        ).order_by("-at")[:SHOWN_MAX]
+    )
+    took = conditions.which_hold([criteria_of(export) for export in exports], record.pk)
+    found = [*opened, *(export for export, is_in in zip(exports, took, strict=True) if is_in)]
+    return sorted(found, key=lambda reading: reading.at, reverse=True)
 
 
 def visible_to(person: Person) -> QuerySet[ContentReading]:
@@ -112,7 +119,3 @@ def criteria_of(reading: ContentReading) -> Criteria:
         return Criteria.from_query(orjson.loads(reading.criteria or "{}"))
     except UnreadableCriteria:
         return Criteria()
-
-
-def _took(export: ContentReading, record: InferenceRecord) -> bool:
-    return conditions.holds(criteria_of(export), record.pk)

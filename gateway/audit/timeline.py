@@ -58,10 +58,10 @@ def _steps(record: InferenceRecord) -> Iterator[Step]:
         # Nobody took it, or whoever did left no times: a client that left, a process that died.
         yield Step(kind="unknown", label="Until it was closed", ms=total)
         return
-    yield Step(kind="queue", label="Queue", ms=queue, note="commit, message, wait for a worker")
+    yield Step(kind="queue", label="Queue", ms=queue, note="commit, message, wait")
     connect = record.connect_ms or 0.0
     if record.connect_ms is not None:
-        note = "" if record.connect_ms else "over a connection that was kept"
+        note = "" if record.connect_ms else "kept from before"
         yield Step(kind="connect", label="Connect", ms=record.connect_ms, note=note)
     asked = queue + connect
     first = record.first_token_ms

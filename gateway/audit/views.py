@@ -208,12 +208,8 @@ def _send(
         criteria=criteria,
         has_content=has_content,
     )
-    about = export.About(
-        reader=reading.reader, reason=reason, criteria=criteria, has_content=has_content
-    )
-    response = StreamingHttpResponse(
-        _counted(reading, about, format), content_type=export.MEDIA_TYPES[format]
-    )
+    pieces = _counted(reading, export.About.of(reading, criteria), format)
+    response = StreamingHttpResponse(pieces, content_type=export.MEDIA_TYPES[format])
     name = f"enclave-records-{timezone.now():%Y%m%dT%H%M%SZ}.{format}"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Content-Security-Policy"] = FRAME_POLICY

@@ -93,11 +93,14 @@ class TestPictures:
 
             picture(page, f"records-{scheme}")
             visitor.open("01JCZ6V0Q8RECORD")
+            page.wait_for_load_state("networkidle")
+            assert page.get_by_text("Rest of the answer").is_visible()
+            picture(page, f"record-{scheme}")
             visitor.frame()
             page.wait_for_load_state("networkidle")
-            picture(page, f"record-{scheme}")
+            picture(page, f"conversation-{scheme}")
 
-            assert page.get_by_text("Rest of the answer").is_visible()
+            assert page.get_by_text("Noted with the reason").is_visible()
 
     def test_show_a_connection_test_and_the_egress_page_in_light_and_dark(
         self, visit, gateway, backend, picture

@@ -72,12 +72,7 @@ def _export(command: BaseCommand, options: dict[str, Any]) -> None:
         criteria=criteria,
         has_content=options["content"],
     )
-    about = export.About(
-        reader=reading.reader,
-        reason=reading.reason,
-        criteria=criteria,
-        has_content=reading.has_content,
-    )
+    about = export.About.of(reading, criteria)
     tally = export.Tally()
     try:
         _write(options["file"], export.pieces(options["format"], about, tally=tally))

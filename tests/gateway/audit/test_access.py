@@ -3,7 +3,14 @@
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 
-from gateway.audit.access import given, may_export, may_read_content, may_see_all_readings
+from gateway.audit.access import (
+    given,
+    may_export,
+    may_read_content,
+    may_see_all_readings,
+    may_see_readers,
+    shows_readings,
+)
 from gateway.management.commands.create_roles import AUDITORS, MODEL_ADMINISTRATORS
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +57,7 @@ class TestMayReadContent:
         with django_assert_num_queries(1):
             rights = given(user)
 
-        assert rights == {"read_content", "export_records"}
+        assert rights == {"read_content", "export_records", "view_contentreading"}
 
 
 class TestMayExport:
@@ -67,5 +74,23 @@ class TestMaySeeAllReadings:
         auditor = User.objects.create_user("auditor")
         auditor.groups.add(roles[AUDITORS])
 
+        assert may_see_readers(auditor)
         assert not may_see_all_readings(auditor)
-        assert may_see_all_readings(User.objects.create_superuser("superuser"))
+        assert not may_see_all_readings(User.objects.create_superuser("superuser"))
+
+    def test_is_so_for_a_person_who_was_given_the_right(self):
+        user = User.objects.create_user("person")
+        user.user_permissions.add(Permission.objects.get(codename="view_all_readings"))
+
+        assert may_see_all_readings(user)
+
+
+class TestShowsReadings:
+    def test_is_what_the_sidebar_asks(self, roles, rf):
+        auditor, superuser = rf.get("/"), rf.get("/")
+        superuser.user = User.objects.create_superuser("superuser")
+        auditor.user = User.objects.create_user("auditor")
+        auditor.user.groups.add(roles[AUDITORS])
+
+        assert shows_readings(auditor)
+        assert not shows_readings(superuser)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from django.contrib import admin as django_admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.db import connection
@@ -302,13 +302,19 @@ class TestReadings:
         assert "12,345" in words
         assert "theirs" not in words
 
-    def test_are_everybodys_for_those_who_may_see_them(self, superuser):
+    def test_are_everybodys_for_those_who_may_see_them(self, auditor):
         readings.note("somebody else", kind="export", reason="theirs")
+        right = Permission.objects.get(codename="view_all_readings")
+        User.objects.get(username="auditor").user_permissions.add(right)
 
-        assert "theirs" in Page(superuser.get(READINGS).text).words
+        assert "theirs" in Page(auditor.get(READINGS).text).words
 
-    def test_are_nothing_to_model_administrators(self, model_administrator):
-        assert model_administrator.get(READINGS).status_code == 403
+    @pytest.mark.parametrize("person", ["superuser", "model_administrator"])
+    def test_are_nothing_to_administrators(self, person, request):
+        browser = request.getfixturevalue(person)
+
+        assert browser.get(READINGS).status_code == 403
+        assert READINGS not in Page(browser.get("/admin/").text).links
 
 
 class TestRecord:
@@ -412,10 +418,11 @@ class TestRecord:
 
         assert 'href="?tab=timeline" aria-current="page"' in page
 
-    def test_shows_who_read_it_to_auditors_only(self, model_administrator):
-        record = make_record()
+    @pytest.mark.parametrize("person", ["superuser", "model_administrator"])
+    def test_shows_who_read_it_to_auditors_only(self, person, request):
+        browser, record = request.getfixturevalue(person), make_record()
 
-        page = model_administrator.get(page_of(record, "readers")).text
+        page = browser.get(page_of(record, "readers")).text
 
         assert "Readers" not in page
         assert 'href="?tab=timeline" aria-current="page"' in page

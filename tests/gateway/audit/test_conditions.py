@@ -42,14 +42,14 @@ class TestConditions:
 
 
 @pytest.mark.django_db
-class TestHolds:
-    def test_tells_whether_a_record_fulfils_them(self):
+class TestWhichHold:
+    def test_tells_for_each_whether_a_record_fulfils_it(self, django_assert_num_queries):
         record = make_record(group_path="payments/core", model_name="m", total_ms=250)
         fits = Criteria(group="payments/", model="m", ms_to=250.0, since=record.opened_at)
+        long_ago = record.opened_at.replace(year=2020)
+        asked = [fits, replace(fits, model="n"), replace(fits, until=long_ago), Criteria()]
 
-        assert conditions.holds(fits, record.pk)
-        assert not conditions.holds(replace(fits, model="n"), record.pk)
-        assert not conditions.holds(
-            replace(fits, until=record.opened_at.replace(year=2020)), record.pk
-        )
-        assert not conditions.holds(fits, new_id())
+        with django_assert_num_queries(1):
+            assert conditions.which_hold(asked, record.pk) == [True, False, False, True]
+        assert conditions.which_hold([fits], new_id()) == [False]
+        assert conditions.which_hold([], record.pk) == []

@@ -115,7 +115,8 @@ class TestWords:
 
         assert details.moment(in_tokyo) == "2026-11-23 04:07:51"
         assert details.moment(in_tokyo, precision="milliseconds") == "2026-11-23 04:07:51.123"
-        assert details.moment(None) == "-"
+        assert details.moment(None) == details.clock(None) == "-"
+        assert details.clock(in_tokyo) == "04:07:51.123"
 
     def test_tokens_say_whether_they_are_estimated(self):
         counted = {"prompt_tokens": 1054, "completion_tokens": 16}

@@ -8,12 +8,14 @@ import io
 import json
 import re
 import zipfile
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from gateway.audit import export
 from gateway.audit.criteria import Criteria
-from gateway.audit.export import About, Part, Tally, cell
+from gateway.audit.export import About, Tally, cell
 from gateway.audit.models import ContentKind
 from tests.gateway.audit import hostile
 from tests.gateway.audit.conftest import add_content, make_record
@@ -37,7 +39,13 @@ pytestmark = pytest.mark.django_db
 
 
 def about(**facts):
-    usual = {"reader": "anna", "reason": "case 7", "criteria": Criteria(), "has_content": False}
+    usual = {
+        "reader": "anna",
+        "reason": "case 7",
+        "criteria": Criteria(),
+        "has_content": False,
+        "at": timezone.now(),
+    }
     return About(**{**usual, **facts})
 
 
@@ -165,26 +173,22 @@ class TestBundle:
         assert (told["made_by"], told["reason"], told["records"]) == ("anna", "case 7", count)
         assert (told["filter"], told["with_content"], count) == ({"model": "a"}, True, 1)
 
-    def test_holds_what_others_add_and_names_it_too(self, monkeypatch):
-        monkeypatch.setattr(
-            export, "EXTRAS", [lambda _: [Part(name="chain.jsonl", pieces=[b"a", b"b"])]]
-        )
 
-        data, _ = exported("zip")
+class TestUntilNow:
+    def test_takes_nothing_that_comes_while_it_is_made(self):
+        now = timezone.now()
+        make_record(opened_at=now - timedelta(seconds=1))
+        make_record(opened_at=now + timedelta(seconds=1))
 
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            assert archive.read("chain.jsonl") == b"ab"
-            told = json.loads(archive.read("manifest.json"))["files"]["chain.jsonl"]
-        assert told == {"sha256": hashlib.sha256(b"ab").hexdigest(), "bytes": 2}
+        assert exported("jsonl", at=now)[1] == 1
 
-    def test_is_signed_where_somebody_signs(self):
-        data = b"".join(
-            export.bundle(about(), tally=Tally(), sign=lambda m: hashlib.sha256(m).digest())
-        )
+    def test_keeps_to_an_earlier_end(self):
+        now = timezone.now()
+        make_record(opened_at=now - timedelta(seconds=1))
 
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            manifest, signature = archive.read("manifest.json"), archive.read("manifest.sig")
-        assert signature == hashlib.sha256(manifest).digest()
+        asked = Criteria(until=now - timedelta(seconds=2))
+
+        assert exported("jsonl", at=now, criteria=asked)[1] == 0
 
 
 class TestMemory:

@@ -61,7 +61,7 @@ class TestSteps:
     def test_say_that_a_connection_was_kept(self):
         found = steps(record(queue_ms=1, connect_ms=0, total_ms=2))
 
-        assert found[1].note == "over a connection that was kept"
+        assert found[1].note == "kept from before"
 
     def test_are_never_negative_when_clocks_disagree(self):
         times = {"queue_ms": 10, "connect_ms": 9, "first_token_ms": 5, "total_ms": 4}

@@ -16,7 +16,7 @@ from tests.gateway.audit.conftest import QUESTION, make_record
 
 pytestmark = pytest.mark.django_db
 
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOON = datetime(2025, 11, 23, 12, tzinfo=UTC)
 
 
 class TestExport:
@@ -40,11 +40,11 @@ class TestExport:
         ("options", "models"),
         [
             ((), ["before", "noon", "after"]),
-            (("--from", "2026-11-23"), ["noon", "after"]),
-            (("--to", "2026-11-23"), ["before", "noon"]),
-            (("--from", "2026-11-23", "--to", "2026-11-23"), ["noon"]),
-            (("--from", "2026-11-23T12:00:01"), ["after"]),
-            (("--from", "2026-11-23T13:00:00+01:00"), ["noon", "after"]),
+            (("--from", "2025-11-23"), ["noon", "after"]),
+            (("--to", "2025-11-23"), ["before", "noon"]),
+            (("--from", "2025-11-23", "--to", "2025-11-23"), ["noon"]),
+            (("--from", "2025-11-23T12:00:01"), ["after"]),
+            (("--from", "2025-11-23T13:00:00+01:00"), ["noon", "after"]),
             (("--group", "legal"), ["after"]),
         ],
     )
@@ -82,7 +82,7 @@ class TestExport:
         with pytest.raises(CommandError, match="File exists"):
             export()
 
-    @pytest.mark.parametrize("text", ["soon", "2026-13-01", "2026-11-23T25:00", "2026-11"])
+    @pytest.mark.parametrize("text", ["soon", "2026-13-01", "2025-11-23T25:00", "2026-11"])
     def test_says_which_time_it_cannot_read(self, export, text):
         with pytest.raises(CommandError, match="is no time"):
             export("--from", text)
