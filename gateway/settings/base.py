@@ -312,6 +312,13 @@ UNFOLD = {
                     _page("Feature rules", "rule", "features", "featurerule"),
                     _view("Explain", "help", "explain", "features.view_featurerule"),
                     _page("API keys", "key", "features", "apikey"),
+                    _view(
+                        "Configuration file",
+                        "data_object",
+                        "configuration",
+                        "models_registry.view_selfhostedmodel",
+                        "features.view_featurerule",
+                    ),
                     _page("Changes", "history", "models_registry", "configchange"),
                 ],
             },
