@@ -14,6 +14,7 @@ from features.config import document
 from features.config.document import MODEL_COLUMNS, STORED, Document, Facts, Section
 from features.config.live import Live, Secret, group_facts, model_facts, rule_facts
 from features.errors import BadConfigFile
+from features.models import FeatureRule
 from features.proposal import FeatureImpact
 from features.snapshot import ModelEntry, Rule
 from models_registry.models import SelfHostedModel
@@ -224,8 +225,29 @@ class _Comparison:
                 self._fault(line_of(key, "group"), f"there is no group '{path}'{where}")
             if model is not None and model not in models:
                 self._fault(line_of(key, "model"), f"there is no model '{model}'{where}")
+            elif section is not None:
+                self._check_rule(section, key, facts)
         if section is not None:
             yield from _compare("rule", section, live, live)
+
+    def _check_rule(self, section: Section, key: Any, facts: Facts) -> None:
+        """Ask the rule itself, as the form does: whether its model fits, for one."""
+        row = FeatureRule(feature=key[1], state=facts["state"], is_locked=facts["locked"])
+        if facts["model"] is not None:
+            row.model = self._model_named(facts["model"])
+        try:
+            row.clean()
+        except ValidationError as exc:
+            for column, messages in exc.message_dict.items():
+                self._fault(section.line(key, column), f"{column}: {' '.join(messages)}")
+
+    def _model_named(self, name: str) -> SelfHostedModel:
+        """Return the model as it would be."""
+        section = self._wanted.models
+        if section is None or name not in section:
+            return self._live.models[name]
+        columns = {column: section[name][column] for column in MODEL_COLUMNS}
+        return SelfHostedModel(name=name, **columns)
 
     def _group_names(self) -> set[str]:
         return _names(self._wanted.groups, self._live.groups, self._live.is_from_elsewhere)

@@ -1,10 +1,11 @@
 """Tests for features/config/plan.py."""
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from features.config import document, plan
 from features.errors import BadConfigFile
-from features.models import Source
+from features.models import FeatureRule, Source
 from models_registry.models import State
 from tests.factories import make_group, make_member, make_model, make_rule
 
@@ -160,6 +161,20 @@ class TestFaults:
     )
     def test_name_the_place_and_the_reason(self, text, fault):
         assert faults(text)[0].startswith(fault)
+
+    @pytest.mark.parametrize("model", ["", "models:\n- {name: m, family: gpt, provider: echo}\n"])
+    def test_name_what_the_form_of_a_rule_would_refuse(self, monkeypatch, model):
+        make_model(name="m", family="gpt")
+
+        def refuse(rule):
+            assert rule.model.family == "gpt"
+            raise ValidationError({"model": "It does not fit."})
+
+        monkeypatch.setattr(FeatureRule, "clean", refuse)
+
+        found = faults(model + "rules:\n- feature: duo_chat\n  state: on\n  model: m")
+
+        assert found == [f"line {4 + bool(model) * 2}: model: It does not fit."]
 
     def test_are_all_named(self):
         found = faults(
