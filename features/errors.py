@@ -14,6 +14,7 @@ FeatureError
 Why a change of configuration was refused; nothing is half-saved, and the last good state stays.
 
 BadProposal              rules cannot be saved as they were proposed
+BadConfigFile            a file of configuration cannot be applied
 
 SyncError
 ├── SyncNotConfigured    no address of GitLab, or no token
@@ -99,6 +100,17 @@ class BadProposal(Exception):
     """Rules cannot be saved as they were proposed."""
 
     code = "bad_proposal"
+
+
+class BadConfigFile(Exception):
+    """A file of configuration cannot be applied; `faults` says where and why, one sentence each."""
+
+    code = "bad_config_file"
+
+    def __init__(self, faults: list[str]) -> None:
+        """Keep every fault."""
+        super().__init__("\n".join(faults))
+        self.faults = faults
 
 
 class SyncError(Exception):

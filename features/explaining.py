@@ -204,11 +204,12 @@ def _ladders(
     steps: dict[int | None, list[Step]] = {}
     for step in decision.ladder:
         steps.setdefault(step.group_id, []).append(step)
-    lineages = {
-        group_id: (None, *(config.groups[group_id].lineage if group_id is not None else ()))
-        for group_id in steps
+    above = (config.groups[pk].lineage for pk in steps if pk is not None)
+    levels = {None, *(level for lineage in above for level in lineage)}
+    authors = {
+        policy.level_name(config, level): author
+        for level, author in _authors(config, levels, feature, until).items()
     }
-    authors = _authors(config, {pk for ids in lineages.values() for pk in ids}, feature, until)
     return tuple(
         Ladder(
             path="" if group_id is None else config.groups[group_id].path,
@@ -217,10 +218,9 @@ def _ladders(
                     level=step.level,
                     rule=step.rule,
                     effect=step.effect,
-                    author=authors.get(level, ""),
+                    author=authors.get(step.level, ""),
                 )
-                # Where the last step is the vendor route's, no rule made it.
-                for level, step in zip((*lineages[group_id], -1), of_group, strict=False)
+                for step in of_group
             ),
         )
         for group_id, of_group in steps.items()

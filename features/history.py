@@ -249,7 +249,8 @@ def _happened(change: ConfigChange, names: Names) -> str:
         return "added: " + _listed(change.kind, after or {}, names)
     if after is None:
         return "removed: " + _listed(change.kind, before, names)
-    columns = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    # Sorted, for PostgreSQL keeps no order of columns.
+    columns = sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
     return "; ".join(
         f"{_column(name)}: {_value(name, before.get(name), names)}"
         f" → {_value(name, after.get(name), names)}"
@@ -266,7 +267,7 @@ def _people(verb: str, facts: Facts | None) -> str:
 def _listed(kind: str, facts: Facts, names: Names) -> str:
     said = (
         (name, value)
-        for name, value in facts.items()
+        for name, value in sorted(facts.items())
         if value not in (None, "", False) and name not in IN_SUBJECT.get(kind, ())
     )
     return ", ".join(f"{_column(name)} {_value(name, value, names)}" for name, value in said)

@@ -23,6 +23,7 @@ from models_registry.configuration import Configuration
 from models_registry.models import SelfHostedModel
 
 # Their tables.
+from features.config.state import AppliedConfig  # noqa: F401  # isort: skip
 from features.sync.state import GitLabAccess, SyncPage, SyncRun  # noqa: F401  # isort: skip
 
 KEY_PREFIX = "enc_"

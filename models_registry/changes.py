@@ -40,6 +40,11 @@ def made_by(actor: str | Callable[[], str]) -> Iterator[None]:
         _actor.reset(token)
 
 
+def current_actor() -> str:
+    """Return who makes changes now."""
+    return _actor.get()()[:150]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
     """What happened to one thing."""
@@ -78,7 +83,7 @@ class ConfigChange(models.Model):
     @classmethod
     def write(cls, changes: Iterable[Change], *, version: int) -> None:
         """Add what changed, in the transaction of the change."""
-        at, actor = timezone.now(), _actor.get()()[:150]
+        at, actor = timezone.now(), current_actor()
         rows = [
             ConfigChange(
                 version=version,

@@ -92,21 +92,19 @@ def matrix(request: HttpRequest) -> HttpResponse:
     dead = dead_grants.find(config)
     if search:
         found = sorted((g for g in config.groups.values() if search in g.path.lower()), key=_path)
-        shown, rest = found[:ROWS_MAX], len(found) - ROWS_MAX
     else:
-        shown, rest = _children(config, None)[:ROWS_MAX], len(_children(config, None)) - ROWS_MAX
+        found = _children(config, None)
     return render(
         request,
         "matrix.html",
         title="Feature matrix",
         is_fullwidth="1",
         features=_features(),
-        rows=_rows(config, [None, *shown], dead, is_flat=bool(search)),
-        rest=max(rest, 0),
+        rows=_rows(config, [None, *found[:ROWS_MAX]], dead, is_flat=bool(search)),
+        rest=max(len(found) - ROWS_MAX, 0),
         search=search,
         models=_models(config),
         dead=sorted(dead.values(), key=lambda grant: (grant.level, grant.label)),
-        version=config.version,
         may_change=request.user.has_perms(CHANGE),
         group_count=len(config.groups),
     )
@@ -151,18 +149,8 @@ def _path(group: GroupEntry) -> str:
 
 def _children(config: Snapshot, parent: int | None) -> list[GroupEntry]:
     """Return the groups right below one, or those at the top, by path."""
-    depth = (
-        0
-        if parent is None
-        else len(config.groups[parent].lineage)
-        if parent in config.groups
-        else -1
-    )
-    found = [
-        group
-        for group in config.groups.values()
-        if len(group.lineage) == depth + 1 and (parent is None or group.lineage[-2] == parent)
-    ]
+    level = () if parent is None else (parent,)
+    found = (group for group in config.groups.values() if group.lineage[-2:-1] == level)
     return sorted(found, key=_path)
 
 

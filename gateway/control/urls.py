@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from gateway.control import explain, matrix, sync
+from gateway.control import configuration, explain, matrix, sync
 
 app_name = "control"
 
 urlpatterns = [
+    path("configuration/", configuration.configuration, name="configuration"),
+    path("configuration/export/", configuration.export, name="configuration_export"),
     path("explain/", explain.explain, name="explain"),
     path("matrix/", matrix.matrix, name="matrix"),
     path("matrix/rows/", matrix.rows, name="matrix_rows"),

@@ -343,6 +343,13 @@ UNFOLD = {
                     _page("API keys", "key", "features", "apikey"),
                     _page("Vendor route", "logout", "features", "vendorroute"),
                     _page("Egress", "output", "models_registry", "egressdestination"),
+                    _view(
+                        "Configuration file",
+                        "data_object",
+                        "configuration",
+                        "models_registry.view_selfhostedmodel",
+                        "features.view_featurerule",
+                    ),
                     _page("Changes", "history", "models_registry", "configchange"),
                 ],
             },

@@ -276,7 +276,9 @@ class TestPictures:
 
 
 class TestSmallScreen:
-    @pytest.mark.parametrize("path", ["matrix/", "explain/?feature=duo_chat&user=kai", "sync/"])
+    @pytest.mark.parametrize(
+        "path", ["matrix/", "explain/?feature=duo_chat&user=kai", "sync/", "configuration/"]
+    )
     @pytest.mark.parametrize("width", [390, 1280])
     def test_nothing_hangs_over_the_edge(self, visit, key, path, width):
         page = visit(viewport={"width": width, "height": 900}).log_in("operator")

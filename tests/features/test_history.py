@@ -39,6 +39,7 @@ class TestSnapshotAt:
         make_rule(child, state="off")
         make_member(child, "7")
         make_member(other, "7")
+        make_member(other, "9").delete()
         key, _ = make_api_key(other)
         then, at = snapshot.load(), timezone.now()
 
@@ -114,7 +115,7 @@ class TestDescribe:
 
         assert self.words("featurerule") == [
             f"Rule 'payments', {label}: added: state on",
-            f"Rule 'payments', {label}: state: on → off; model: none → 'Qwen'",
+            f"Rule 'payments', {label}: model: none → 'Qwen'; state: on → off",
         ]
 
     def test_names_the_whole_instance(self):

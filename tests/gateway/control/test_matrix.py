@@ -113,6 +113,16 @@ class TestPage:
         assert 'data-path="payments/Core"' in page
         assert 'data-path="payments"' not in page
 
+    def test_says_that_more_groups_match(self, operator, monkeypatch):
+        monkeypatch.setattr(matrix, "ROWS_MAX", 2)
+        for number in range(5):
+            make_group(f"team-{number}")
+
+        page = operator.get(url(), {"q": "team"}).text
+
+        assert "3 more match; search for more of the path." in page
+        assert "Show more" not in page
+
     def test_says_what_to_do_where_there_is_no_group(self, operator):
         assert "There is no group yet" in operator.get(url()).text
 
