@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from models_registry.egress import Limits
 from models_registry.errors import BackendAuthFailed, ContextTooLong, ModelMisconfigured
 from models_registry.providers.embedding import Texts
 from models_registry.providers.openai_compatible import OpenAICompatible
 from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
+from tests.models_registry.providers import CHAT, limits, model_of
 from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, FIM_TEXT
 
 PROVIDER = OpenAICompatible()
-CHAT = Prompt(
-    messages=(
-        Message(role="system", content="Be brief."),
-        Message(role="user", content="Say hello."),
-    ),
-    max_tokens=16,
-    temperature=0.0,
-)
 PREFILLED = Prompt(
     messages=(
         Message(role="user", content="Write code."),
@@ -35,21 +26,8 @@ TEXT = Prompt(text="<PRE>def <SUF><MID>", max_tokens=64, stop=("<EOT>",))
 
 
 def model(**fields: Any) -> ModelConfig:
-    facts: dict[str, Any] = {
-        "revision_id": 1,
-        "model_id": 1,
-        "name": "house",
-        "family": "general",
-        "provider": "openai_compatible",
-        "endpoint": "http://llm.example.com:8000/v1",
-        "identifier": "custom_openai/house",
-        "api_key": "key",
-    }
-    return ModelConfig(**(facts | fields))
-
-
-def limits() -> Limits:
-    return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
+    facts = {"endpoint": "http://llm.example.com:8000/v1", "identifier": "custom_openai/house"}
+    return model_of("openai_compatible", **(facts | fields))
 
 
 class TestBuild:
