@@ -233,9 +233,9 @@ def find(
     where = f"FROM {INDEX} WHERE {INDEX} MATCH %s AND rowid BETWEEN %s AND %s"
     values = (_match(query), low, high)
     return Hits(
-        sql=f"SELECT record_id {where} ORDER BY rowid {direction} LIMIT {limit}",  # ours
+        sql=f"SELECT record_id {where} ORDER BY rowid {direction} LIMIT {limit}",
         values=values,
-        count=f"SELECT rowid {where} LIMIT {COUNT_MAX}",  # names of ours
+        count=f"SELECT rowid {where} LIMIT {COUNT_MAX}",
         counted=values,
     )
 
