@@ -29,7 +29,7 @@ from gateway.audit import (
     readings,
     timeline,
 )
-from gateway.audit.changelist import BY, CORRELATION, WORDS, Records
+from gateway.audit.changelist import WORDS, Records, is_grouped
 from gateway.audit.escapes import visible
 from gateway.audit.filters import FILTERS
 from gateway.audit.listing import CALLS_MAX
@@ -74,7 +74,7 @@ class InferenceRecordAdmin(ReadOnlyAdmin):
         return Records
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        return GROUPED if request.GET.get(BY) == CORRELATION else self.list_display
+        return GROUPED if is_grouped(request.GET) else self.list_display
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters' own names only, and no NUL: PostgreSQL cannot look for one."""

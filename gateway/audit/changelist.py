@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from unfold.views import ChangeList
 
@@ -35,7 +35,7 @@ class Records(ChangeList):  # type: ignore[misc]  # Unfold has no types
         query = request.GET.copy()
         self._before, self._after = _place(query, "before"), _place(query, "after")
         request.GET = query  # type: ignore[assignment]  # a copy of itself
-        self.is_grouped = query.get(BY) == CORRELATION
+        self.is_grouped = is_grouped(query)
         self.is_live = LIVE in query and not (self._before or self._after)
         super().__init__(request, *args, **kwargs)
 
@@ -142,6 +142,11 @@ class Records(ChangeList):  # type: ignore[misc]  # Unfold has no types
     def _url(self, **place: Place) -> str:
         named = {name: str(value) for name, value in place.items()}
         return str(self.get_query_string(named, remove=[LIVE]))
+
+
+def is_grouped(query: QueryDict) -> bool:
+    """Test whether the list shows one line for each correlation id; a search shows each record."""
+    return query.get(BY) == CORRELATION and not query.get(WORDS)
 
 
 def count_text(page: Page) -> str:

@@ -26,7 +26,7 @@ from django.utils import timezone
 from gateway.audit.criteria import UnreadableCriteria
 
 INDEX = "audit_contentindex"
-# Of one record, in characters; what comes after is not found. PostgreSQL takes 1 MB of words.
+# Of one record, in characters; the longest texts first. PostgreSQL takes 1 MB of words.
 INDEXED_MAX = 200_000
 WORD_MAX = 64
 COUNT_MAX = 10_001
@@ -36,6 +36,7 @@ REACHES = (timedelta(hours=1), timedelta(days=1), timedelta(days=31))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A key is the microsecond and ten bits of the id, which parts records of the same microsecond.
 _KEY_BITS = 10
+_KEY_MAX = (1 << 63) - 1
 
 # What is in a body and not said by anybody.
 _TECHNICAL = frozenset({"role", "finish_reason", "type"})
@@ -55,13 +56,14 @@ _TERM = re.compile(r'(?P<no>-?)(?:"(?P<phrase>[^"]*)"?|(?P<word>\S+))')
 
 def words_of(bodies: Iterable[object]) -> str:
     """Return the words of a record's content, in their order, each text once."""
-    texts = sorted((text for body in bodies for text in _texts(body)), key=len, reverse=True)
-    told: list[str] = []
-    for text in texts:
+    told = ""
+    for text in sorted((text for body in bodies for text in _texts(body)), key=len, reverse=True):
+        if len(told) >= INDEXED_MAX:
+            break
         # What the caller sent is mostly in the prompt too.
-        if not any(text in longer for longer in told):
-            told.append(text)
-    return normalized("\n".join(told)[:INDEXED_MAX])
+        if text not in told:
+            told += f"\n{text}"
+    return normalized(told[:INDEXED_MAX])
 
 
 def normalized(text: str) -> str:
@@ -224,22 +226,34 @@ def find(
         UnreadableCriteria: the text holds nothing that could be looked for.
     """
     query = Query.read(text)
-    low = max(0 if since is None else key_of(since, UUID(int=0)), 0 if after is None else after + 1)
-    high = min(
-        (1 << 63) - 1 if until is None else key_of(until, UUID(int=0)) + (1 << _KEY_BITS),
-        (1 << 63) - 1 if before is None else before - 1,
-    )
+    low, high = _bounds(since, until, before, after)
     direction = "DESC" if after is None else "ASC"
     if not _is_sqlite():
         return _postgresql_hits(query, low, high, is_forward=after is not None, limit=limit)
     where = f"FROM {INDEX} WHERE {INDEX} MATCH %s AND rowid BETWEEN %s AND %s"
     values = (_match(query), low, high)
     return Hits(
-        sql=f"SELECT record_id {where} ORDER BY rowid {direction} LIMIT {limit}",  # ours
+        sql=f"SELECT record_id {where} ORDER BY rowid {direction} LIMIT {limit}",
         values=values,
-        count=f"SELECT rowid {where} LIMIT {COUNT_MAX}",  # names of ours
+        count=f"SELECT rowid {where} LIMIT {COUNT_MAX}",
         counted=values,
     )
+
+
+def _bounds(
+    since: datetime | None, until: datetime | None, before: int | None, after: int | None
+) -> tuple[int, int]:
+    """Return the first and the last key that may be hit; none if the last is the smaller one."""
+    lows, highs = [0], [_KEY_MAX]
+    if since is not None:
+        lows.append(key_of(since, UUID(int=0)))
+    if after is not None:
+        lows.append(after + 1)
+    if until is not None:
+        highs.append(key_of(until, UUID(int=0)) + (1 << _KEY_BITS) - 1)
+    if before is not None:
+        highs.append(before - 1)
+    return min(max(lows), _KEY_MAX), max(min(highs), -1)
 
 
 def _match(query: Query) -> str:
@@ -281,7 +295,7 @@ def _slices(low: int, high: int, *, is_forward: bool) -> list[tuple[int, int]]:
         edges = [high, *(key_of(_time_of(high) - reach, UUID(int=0)) - 1 for reach in REACHES)]
         pairs = [(far + 1, near) for near, far in pairwise(edges)]
     inside = [(max(low, first), min(high, last)) for first, last in pairs]
-    return [(first, last) for first, last in inside if first <= last] or [(high, high)]
+    return [(first, last) for first, last in inside if first <= last] or [(low, high)]
 
 
 def _ends() -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from typing import Any, TypeVar
 
 from django import forms
@@ -148,7 +148,7 @@ def _moment(query: Mapping[str, str], side: str, default: time) -> datetime | No
     def read() -> datetime:
         day = forms.DateField().clean(date)
         at = forms.TimeField(required=False).clean(clock) or default
-        return timezone.make_aware(datetime.combine(day, at))
+        return timezone.make_aware(datetime.combine(day, at)).astimezone(UTC)
 
     return _read(read, "The time cannot be read")
 

@@ -115,13 +115,14 @@ def page(
 ) -> Page:
     """Return the records that fulfil the criteria: the newest, or those next to a place.
 
-    `is_grouped` shows of each correlation id the newest record, with `calls`, their number.
+    `is_grouped` shows of each correlation id the newest record, with `calls`, their number; not
+    where words are looked for.
     """
     walk = _Walk.of(
         criteria,
         before=before,
         after=after,
-        is_grouped=is_grouped,
+        is_grouped=is_grouped and not criteria.words,
         size=size,
         walk_max=walk_max or WALK_MAX,
     )
@@ -130,14 +131,14 @@ def page(
     is_full = len(records) > size
     records = records[:size]
     ended_at = None if is_full else walk.ended_at(head)
-    beyond = Place.of(records[-1]) if is_full else ended_at
+    onward = Place.of(records[-1]) if is_full else ended_at
     behind = Place.of(records[0]) if records else before or after
     if walk.is_forward:
-        return Page(records=records[::-1], older=behind, newer=beyond)
+        return Page(records=records[::-1], older=behind, newer=onward)
     is_first = before is None
     return Page(
         records=records,
-        older=beyond,
+        older=onward,
         newer=None if is_first else behind,
         count=min(head.found, COUNT_MAX) if is_first else None,
         has_more=head.found > COUNT_MAX or walk.is_cut(head),

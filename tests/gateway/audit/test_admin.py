@@ -715,6 +715,9 @@ class TestQueryString:
         [
             *({"o": "1.2.3"}, {"p": "x"}, {"p": "99999"}, {"all": ""}, {"e": "1"}, {"x": "y"}),
             *({"before": "x"}, {"after": "\x00"}, {"before": f"20261123T120000.000000_{'0' * 32}"}),
+            *({"before": f"00010101T000000.000000_{'f' * 32}"}, {"opened_at_from_0": "9999-12-31"}),
+            {"words": "a", "opened_at_from_0": "9999-12-31", "by": "correlation"},
+            {"words": "a", "opened_at_to_0": "0001-01-01"},
             *({"by": "x", "live": "x"}, {"words": "\x00a"}, {"words": "!"}, {"ms_from": "x"}),
         ],
     )

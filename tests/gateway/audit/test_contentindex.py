@@ -1,5 +1,6 @@
 """Promises of gateway/audit/contentindex.py, on SQLite and on PostgreSQL."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -57,6 +58,14 @@ class TestWords:
         words = words_of([request, {"text": "one, two", "finish_reason": "stop"}])
 
         assert words == "please count sheep now all of this one two"
+
+    def test_of_many_messages_are_found_in_no_time(self):
+        messages = [{"content": f"message {number} " + "x " * 300} for number in range(5_000)]
+
+        began = time.perf_counter()
+        words_of([{"prompt": {"messages": messages}}])
+
+        assert time.perf_counter() - began < 1
 
     def test_of_a_very_long_text_are_those_of_its_beginning(self):
         words = words_of([{"text": "a " * contentindex.INDEXED_MAX}])
@@ -122,6 +131,16 @@ class TestFind:
         assert find("needle", since=times[3], until=times[1]) == ids[1:4]
         assert find("needle", before=key_of(times[1], ids[1])) == ids[2:]
         assert find("needle", after=key_of(times[2], ids[2])) == ids[1::-1]
+
+    @pytest.mark.parametrize("year", [1, 1969, 9999])
+    def test_takes_any_time(self, year):
+        put("needle")
+        at, is_past = NOON.replace(year=year), year < 2000
+
+        assert len(find("needle", since=at)) == is_past
+        assert len(find("needle", until=at)) == (not is_past)
+        assert len(find("needle", before=key_of(at, UUID(int=0)))) == (not is_past)
+        assert len(find("needle", after=key_of(at, UUID(int=0)))) == is_past
 
     @pytest.mark.parametrize(
         "text",
