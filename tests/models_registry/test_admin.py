@@ -155,7 +155,7 @@ class TestListOfModels:
         for _ in range(rows):
             make_rule(make_group(), model=make_model())
 
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             page = admin.get(LIST)
 
         assert page.text.count("1 rule") >= rows
@@ -198,7 +198,7 @@ class TestEgressPage:
         for port in range(rows):
             EgressDestination.objects.create(host="10.0.0.1", port=port, purpose="model")
 
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             admin.get(self.URL)
 
     def test_shows_what_may_be_reached(self, admin, settings):
