@@ -52,7 +52,7 @@ class TestPage:
             make_model()
         applying.apply(document.read("rules: []"), name="enclave.yml")
 
-        with django_assert_num_queries(8):
+        with django_assert_num_queries(9):
             page(operator)
 
 

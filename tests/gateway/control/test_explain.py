@@ -56,5 +56,5 @@ class TestPage:
             make_rule(make_group())
         ask(operator)
 
-        with django_assert_num_queries(9):
+        with django_assert_num_queries(10):
             ask(operator, user="42")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -66,7 +67,7 @@ class TestPage:
 
         for slug, label in catalog.choices():
             assert f'data-feature="{slug}"' in page
-            assert label in page
+            assert escape(label) in page
 
     def test_shows_own_rules_apart_from_inherited_ones(self, operator):
         make_rule(None, model=make_model(name="house"))
@@ -141,7 +142,7 @@ class TestPage:
             make_rule(make_group(), model=make_model())
         operator.get(url())
 
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(7):
             operator.get(url())
 
 

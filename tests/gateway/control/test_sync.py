@@ -79,7 +79,7 @@ class TestPage:
         for _ in range(rows):
             run(RunState.FAILED)
 
-        with django_assert_num_queries(13):
+        with django_assert_num_queries(14):
             operator.get(url("sync"))
 
 
