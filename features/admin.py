@@ -29,6 +29,7 @@ from features import catalog, history, policy, snapshot
 from features.models import ApiKey, FeatureRule, GitLabUser, Group, Membership, VendorRoute
 from features.policy import Decision
 from models_registry.changes import ConfigChange
+from models_registry.read_only_admin import ReadOnlyAdmin
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class Changes(ChangeList):  # type: ignore[misc]  # Unfold has no types
 
 
 @admin.register(ConfigChange)
-class ConfigChangeAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+class ConfigChangeAdmin(ReadOnlyAdmin):
     """Who changed what: a list to read, which nobody edits."""
 
     list_display = ("changed_at", "actor", "subject", "happened", "version")
@@ -201,7 +202,6 @@ class ConfigChangeAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no type
     list_per_page = 50
     list_max_show_all = 50
     ordering = ("-pk",)
-    actions = None
     show_full_result_count = False
 
     def get_changelist(self, request: HttpRequest, **_: object) -> type[ChangeList]:
@@ -218,15 +218,6 @@ class ConfigChangeAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no type
     @admin.display(description="What happened")
     def happened(self, change: Any) -> str:
         return str(change.words.happened)
-
-    def has_add_permission(self, request: HttpRequest, *_: object) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
 
 
 @admin.register(VendorRoute)
