@@ -2,7 +2,6 @@
 
 import json
 import re
-from html import escape
 
 import pytest
 from django.contrib.auth.models import Permission, User
