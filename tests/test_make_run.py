@@ -222,12 +222,14 @@ class TestFirstStart:
             browser.trust_env = False
             log_in(browser, running.facts)
             records = browser.get(f"{running.url}/admin/audit/inferencerecord/", timeout=30)
-            links = re.findall(r'href="(/admin/audit/inferencerecord/[^"?]+/)', records.text)
+            links = re.findall(
+                r'href="(/admin/audit/inferencerecord/[0-9a-f-]{36}/[^"?]*)', records.text
+            )
             record = browser.get(f"{running.url}{links[0]}", timeout=30)
 
         assert records.status_code == 200
         assert record.status_code == 200
-        assert "code_completions" in record.text
+        assert "Code Completion" in record.text
 
     def test_leaves_nothing_that_others_may_read(self, running):
 
