@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import requests
@@ -14,8 +15,9 @@ from tests.rig.gateway import ROOT
 from tests.rig.gitlab import FakeGitLab
 from tests.rig.processes import wait_until
 
-REQUESTS = 480
+REQUESTS = 480  # at least: sending goes on until there were FLIPS
 THREADS = 8
+FLIPS = 6
 # Everything differs between the two: address, key, identifier, family, which rule allows.
 ONE = """
 models:
@@ -131,7 +133,10 @@ class TestFlips:
         def send():
             with requests.Session() as session:
                 session.trust_env = False
-                for _ in range(REQUESTS // THREADS):
+                give_up = time.monotonic() + 120
+                while len(statuses) < REQUESTS or (
+                    len(flips) < FLIPS and time.monotonic() < give_up
+                ):
                     answer = session.post(
                         f"{line.url}/v2/code/completions", data=body, headers=headers, timeout=30
                     )
@@ -143,11 +148,11 @@ class TestFlips:
         for thread in threads:
             thread.join()
 
-        assert statuses == [200] * REQUESTS
+        assert set(statuses) == {200}
         for which, server in enumerate(backends):
             sent = {(call.model, call.headers["authorization"]) for call in server.calls}
             assert sent == {(NAMES[which], f"Bearer sk-{NAMES[which]}")}
-        assert sum(len(server.calls) for server in backends) == REQUESTS
+        assert sum(len(server.calls) for server in backends) == len(statuses)
         self.check_records(line, flips)
 
     def check_records(self, line, flips):
@@ -169,4 +174,4 @@ class TestFlips:
         # Each has a prompt of its own, for the families differ; and there was flipping indeed.
         assert len(seen) == 2
         assert {which for which, _ in seen} == {0, 1}
-        assert len(flips) > 5
+        assert len(flips) >= FLIPS
