@@ -255,7 +255,7 @@ class Chore(models.Model):
     trouble = models.CharField(max_length=255, blank=True)
 
     class Meta:
-        verbose_name_plural = "background work"
+        verbose_name = "background task"
 
     def __str__(self) -> str:
         return self.name

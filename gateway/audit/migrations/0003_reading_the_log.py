@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('trouble', models.CharField(blank=True, max_length=255)),
             ],
             options={
-                'verbose_name_plural': 'background work',
+                'verbose_name': 'background task',
             },
         ),
         migrations.CreateModel(
