@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.db.models import Q
+from django.http import HttpRequest
 
 Person = User | AnonymousUser
 
@@ -26,7 +27,7 @@ def may_export(person: Person) -> bool:
 
 
 def may_see_readers(person: Person) -> bool:
-    """Test whether a person was given the right to see who read a record."""
+    """Test whether a person was given the right to see a record's readers, and own readings."""
     return SEE_READERS in given(person)
 
 
@@ -54,3 +55,8 @@ def _look_up(person: Person) -> frozenset[str]:
         codename__in=(READ_CONTENT, EXPORT, SEE_READERS, SEE_ALL_READINGS),
     )
     return frozenset(rights.values_list("codename", flat=True))
+
+
+def shows_readings(request: HttpRequest) -> bool:
+    """Test whether the sidebar offers the readings; named in the settings."""
+    return may_see_readers(request.user)

@@ -293,6 +293,9 @@ class ContentReadingAdmin(ReadOnlyAdmin):
     class Media:
         css = {"all": ("audit/record.css",)}
 
+    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return access.may_see_readers(request.user)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[ContentReading]:
         return readings.visible_to(request.user)
 

@@ -311,7 +311,11 @@ UNFOLD = {
                 "title": "Audit",
                 "items": [
                     _page("Inference records", "receipt_long", "audit", "inferencerecord"),
-                    _page("Readings", "visibility", "audit", "contentreading"),
+                    {
+                        **_page("Readings", "visibility", "audit", "contentreading"),
+                        # The superuser flag is no such right.
+                        "permission": "gateway.audit.access.shows_readings",
+                    },
                     _page("Processes", "dns", "audit", "process"),
                     _page("Background tasks", "sync", "audit", "chore"),
                 ],

@@ -9,6 +9,7 @@ from gateway.audit.access import (
     may_read_content,
     may_see_all_readings,
     may_see_readers,
+    shows_readings,
 )
 from gateway.management.commands.create_roles import AUDITORS, MODEL_ADMINISTRATORS
 
@@ -82,3 +83,14 @@ class TestMaySeeAllReadings:
         user.user_permissions.add(Permission.objects.get(codename="view_all_readings"))
 
         assert may_see_all_readings(user)
+
+
+class TestShowsReadings:
+    def test_is_what_the_sidebar_asks(self, roles, rf):
+        auditor, superuser = rf.get("/"), rf.get("/")
+        superuser.user = User.objects.create_superuser("superuser")
+        auditor.user = User.objects.create_user("auditor")
+        auditor.user.groups.add(roles[AUDITORS])
+
+        assert shows_readings(auditor)
+        assert not shows_readings(superuser)
