@@ -282,9 +282,9 @@ def export() -> None:
 
 
 def memory_mib() -> float:
-    """Return how much memory this process has now."""
-    pages_held = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages_held * resource.getpagesize() / 2**20
+    """Return how much memory this process has of its own, without mapped files (SQLite's)."""
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (resident - shared) * resource.getpagesize() / 2**20
 
 
 if __name__ == "__main__":

@@ -328,7 +328,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Chore)
 class ChoreAdmin(ReadOnlyAdmin):
-    list_display = ("name", "condition", "everything_before", "looked_at", "holder")
+    list_display = ("name", "condition", "everything_before", "last_look")
     list_display_links = None  # the list says everything
     ordering = ("name",)
 
@@ -340,6 +340,10 @@ class ChoreAdmin(ReadOnlyAdmin):
     @admin.display(description=f"Done with all opened before ({settings.TIME_ZONE})")
     def everything_before(self, chore: models.Chore) -> str:
         return details.moment(chore.reached)
+
+    @admin.display(description=f"Last look ({settings.TIME_ZONE})")
+    def last_look(self, chore: models.Chore) -> str:
+        return details.moment(chore.looked_at)
 
 
 def _spoken(record: InferenceRecord) -> str:

@@ -152,6 +152,8 @@ def is_grouped(query: QueryDict) -> bool:
 def count_text(page: Page) -> str:
     """Return how many records a first page stands for, as far as was counted."""
     count = page.count or 0
+    if page.has_more and not count:
+        return "0 records so far"
     many = "+" if page.has_more else ""
     return f"{count:,}{many} record{'' if count == 1 and not many else 's'}"
 

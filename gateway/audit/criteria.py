@@ -124,6 +124,8 @@ def _spoken(value: object) -> str:
 
 def _text(name: str, value: str) -> str:
     text = value.strip()
+    if "\x00" in text:  # PostgreSQL cannot look for one
+        raise UnreadableCriteria(f"The {WORDS[name]} holds a character that nothing can hold.")
     if len(text) > TEXT_MAX:
         raise UnreadableCriteria(f"The {WORDS[name]} is longer than {TEXT_MAX} characters.")
     return text

@@ -97,18 +97,26 @@ class Views:
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """Ask what an export is to hold; then send it."""
         _need(request, access.may_export(request.user))
+        may_read = access.may_read_content(request.user)
+        reason = readings.reason_of(request.session) if may_read else ""
+        if request.GET.get("words") and not reason:
+            return ask_reason(request)
         try:
             criteria = Criteria.from_query(request.GET)
             found = listing.page(criteria)
         except UnreadableCriteria:
             return HttpResponseRedirect(f"{reverse(LIST)}?{request.GET.urlencode()}")
-        may_read = access.may_read_content(request.user)
-        if criteria.words and not (may_read and readings.reason_of(request.session)):
-            return ask_reason(request)
-        known = {"reason": readings.reason_of(request.session)}
-        form = ExportForm(request.POST or None, initial=known, may_read=may_read)
+        form = ExportForm(request.POST or None, initial={"reason": reason}, may_read=may_read)
         if request.method == "POST" and form.is_valid():
             return _send(request, criteria, **form.cleaned_data)
+        if criteria.words:  # the page says how many there are
+            readings.note(
+                request.user,
+                kind=ReadingKind.SEARCH,
+                reason=reason,
+                criteria=criteria,
+                count=found.count,
+            )
         return self._page(
             request,
             "audit/export.html",

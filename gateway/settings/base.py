@@ -363,7 +363,7 @@ UNFOLD = {
                         "permission": "gateway.audit.access.shows_readings",
                     },
                     _page("Processes", "dns", "audit", "process"),
-                    _page("Background work", "sync", "audit", "chore"),
+                    _page("Background tasks", "sync", "audit", "chore"),
                 ],
             },
             {

@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('trouble', models.CharField(blank=True, max_length=255)),
             ],
             options={
-                'verbose_name_plural': 'background work',
+                'verbose_name': 'background task',
             },
         ),
         migrations.CreateModel(
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='inferencerecord',
-            index=models.Index(condition=models.Q(('error_code', ''), _negated=True), fields=['opened_at'], name='record_trouble'),
+            index=models.Index(condition=models.Q(('error_code', ''), _negated=True), fields=['opened_at', 'id', 'state', 'error_code'], name='record_trouble'),
         ),
         migrations.AddIndex(
             model_name='inferencerecord',

@@ -269,7 +269,7 @@ class TestProcesses:
         assert "Web gone b" in words
 
 
-class TestBackgroundWork:
+class TestBackgroundTasks:
     def test_says_how_it_goes_and_what_is_wrong(self, model_administrator):
         now = timezone.now()
         Chore.objects.create(pk="content index", reached=now, looked_at=now, is_behind=True)

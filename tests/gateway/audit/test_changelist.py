@@ -15,6 +15,7 @@ class TestCountText:
         ("count", "has_more", "text"),
         [
             (0, False, "0 records"),
+            (0, True, "0 records so far"),
             (1, False, "1 record"),
             (1, True, "1+ records"),
             (10_000, True, "10,000+ records"),

@@ -53,6 +53,7 @@ class TestCriteria:
             {"ms_from": "-1"},
             {"tokens_to": "nan"},
             {"user": "x" * 256},
+            {"q": "a\x00b"},
         ],
     )
     def test_that_cannot_be_read_are_refused_with_a_sentence(self, query):

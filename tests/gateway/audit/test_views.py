@@ -259,6 +259,16 @@ class TestExport:
         assert answer.headers["Location"].startswith(REASON_PAGE)
         assert noted() == []
 
+    def test_by_words_is_noted_as_the_search_that_it_is(self, reader):
+        page = reader.get(f"{EXPORT}?words=sheep")
+
+        assert "0 records" in page.text
+        assert noted() == [("auditor", "search", REASON, 0)]
+
+    @pytest.mark.parametrize("query", ["?q=%00", "?words=%00", "?user=a%00b", "?group=%00"])
+    def test_survives_what_no_database_can_look_for(self, reader, query):
+        assert reader.get(f"{EXPORT}{query}").status_code == 302
+
     @pytest.mark.parametrize("person", ["superuser", "model_administrator"])
     def test_is_for_those_who_were_given_the_right(self, person, request):
         browser = request.getfixturevalue(person)
