@@ -18,6 +18,7 @@ from django.urls import URLResolver, reverse
 from django.utils import timezone
 
 from features.models import ApiKey, FeatureRule, Group, Membership
+from gateway.audit.chain import guards
 from gateway.audit.models import InferenceContent, InferenceRecord, Process
 from models_registry.models import SelfHostedModel
 from tests.factories import make_api_key, make_group, make_member, make_model, make_rule
@@ -465,7 +466,8 @@ class TestHostileText:
     """In every text column, in the prompt and in the answer, on every page."""
 
     def pages(self, auditor, text):
-        InferenceRecord.objects.all().delete()
+        with guards.lifted():
+            InferenceRecord.objects.all().delete()
         record = make_record(
             question=text,
             answer=text,

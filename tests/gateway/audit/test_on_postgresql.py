@@ -14,6 +14,7 @@ AGAIN = (
     "tests/gateway/audit/test_writer.py",
     "tests/gateway/audit/test_records.py",
     "tests/gateway/audit/test_admin.py",
+    "tests/gateway/audit/chain",
     "tests/gateway/test_maintenance.py",
     "tests/features/test_models.py",
     "tests/features/test_snapshot.py",

@@ -65,7 +65,9 @@ class TestWriter:
         real_open = store.SqliteStore.open if _is_sqlite() else store.PostgresqlStore.open
         cls = type(store.for_connection())
         monkeypatch.setattr(
-            cls, "open", lambda self, rows: (batches.append(len(rows)), real_open(self, rows))[1]
+            cls,
+            "open",
+            lambda self, rows, link: (batches.append(len(rows)), real_open(self, rows, link))[1],
         )
         writer = Writer()
         done = [submit_open(writer, opening()) for _ in range(50)]
