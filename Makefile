@@ -21,7 +21,7 @@ DEPLOY := SECRET_KEY=only-for-the-deploy-check-0123456789-abcdefghijklmnopqrstuv
 	GATEWAY_SIGNING_KEY_FILE=/etc/enclave/signing_key.pem
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test ci lint types check format snapshots coverage tamper bench lock clean
+.PHONY: help setup setup-dev run test ci lint types check format snapshots coverage tamper bench bundle lock clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,9 +75,12 @@ tamper: setup-dev  ## Forge the audit log in every known way, 100 times each; TR
 bench: setup-dev  ## Run the benchmarks
 	@$(VENV)/python benchmarks/run.py $(ARGS)
 
+bundle: setup-dev  ## Make dist/enclave-….tar.gz, which is installed without a network
+	@$(VENV)/python scripts/bundle.py
+
 lock:  ## Resolve requirements*.in into the hash-locked files; ARGS=--upgrade takes newer releases; needs uv
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/)." >&2; exit 1; }
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-bedrock requirements-dev; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 			$(ARGS) -o $$name.txt $$name.in || exit 1; \
 	done

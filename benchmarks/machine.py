@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import subprocess
 from importlib import metadata
@@ -22,6 +23,21 @@ PACKAGES = (
     "urllib3",
     "psycopg",
 )
+
+
+# 10,000 streams are 20,000 connections of the process in the middle.
+OPEN_FILES = 65_536
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files for everything started from here, as far as it may be."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (OPEN_FILES, most):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, most)))
+        except (ValueError, OSError):
+            continue
+        return
 
 
 def describe(directory: Path) -> dict[str, str]:

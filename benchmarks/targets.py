@@ -1,6 +1,6 @@
 """What is loaded: one class for each way to run a gateway, and the model server itself.
 
-To add a target, write a subclass of Target and list it in TARGETS. It has to start its programs,
+To add a target, write a subclass of Target and list it in `line_up`. It has to start its programs,
 write the HTTP request for a workload, and say what its log holds, if it keeps one.
 """
 
@@ -59,12 +59,13 @@ class Log:
 class Target:
     """Something that answers the workloads' requests on a port of 127.0.0.1.
 
-    `ends_with_done`: its streams end in "[DONE]", as OpenAI's do.
+    `ends_with_done`: its streams end in "[DONE]", as OpenAI's do. `is_peer`: somebody else's.
     """
 
     slug: ClassVar[str]
     label: ClassVar[str]
     ends_with_done: ClassVar[bool] = False
+    is_peer: ClassVar[bool] = False
 
     def __init__(self, *, directory: Path, stub_port: int) -> None:
         """Nothing runs before `start`; everything the target writes goes into the directory."""
@@ -107,14 +108,7 @@ class Direct(Target):
         self.port = self.stub_port
 
     def request(self, workload: Workload) -> bytes:
-        body = {
-            "model": workload.model,
-            "messages": [{"role": "user", "content": ABOVE + BELOW}],
-            "max_tokens": 256,
-            "temperature": 0,
-            "stream": workload.is_streamed,
-        }
-        return http_request("/v1/chat/completions", self.port, {}, body)
+        return http_request("/v1/chat/completions", self.port, {}, chat_body(workload))
 
 
 class Enclave(Target):
@@ -258,10 +252,15 @@ class EnclaveServerPostgresql(Enclave):
     has_postgresql = True
 
 
-TARGETS: dict[str, type[Target]] = {
-    target.slug: target
-    for target in (Direct, Enclave, EnclaveServerSqlite, EnclaveServerPostgresql)
-}
+def chat_body(workload: Workload) -> dict[str, object]:
+    """Return the JSON of a workload's request in OpenAI's chat format."""
+    return {
+        "model": workload.model,
+        "messages": [{"role": "user", "content": ABOVE + BELOW}],
+        "max_tokens": 256,
+        "temperature": 0,
+        "stream": workload.is_streamed,
+    }
 
 
 def http_request(

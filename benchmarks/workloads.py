@@ -26,6 +26,7 @@ class Workload:
     ramp: float = 0.0
     warm_up: float = 0.0
     is_memory_measured: bool = False
+    is_for_peers: bool = True
 
 
 WORKLOADS = {
@@ -97,6 +98,28 @@ WORKLOADS = {
             is_streamed=True,
             ramp=2.0,
             is_memory_measured=True,
+        ),
+        Workload(
+            slug="stream_5000",
+            label="5,000 streams over 10 s, 50 tokens 500 ms apart",
+            model="tokens-50_slow-500ms",
+            tokens=50,
+            connections=5000,
+            is_streamed=True,
+            ramp=10.0,
+            is_memory_measured=True,
+            is_for_peers=False,
+        ),
+        Workload(
+            slug="stream_10000",
+            label="10,000 streams over 20 s, 50 tokens 1 s apart",
+            model="tokens-50_slow-1000ms",
+            tokens=50,
+            connections=10000,
+            is_streamed=True,
+            ramp=20.0,
+            is_memory_measured=True,
+            is_for_peers=False,
         ),
     )
 }

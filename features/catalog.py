@@ -1,4 +1,4 @@
-"""The catalog of GitLab Duo features that Enclave serves, and of the prompts they use.
+"""The catalog of the features that Enclave serves, GitLab Duo's above all, and of their prompts.
 
 To add a feature, add one entry to FEATURES, one to PROMPTS for each prompt it uses, and
 `prompts/definitions/<prompt slug>/default.yml`.
@@ -8,22 +8,33 @@ Source: gateway-api.md 1.2, 1.3, 7.3 and gitlab-client.md 2.2 (GitLab 17.1 to 19
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
-from features.errors import UnknownFeature
+from features.errors import UnfitModel, UnknownFeature
+from models_registry.families import EMBEDDING
+
+EMBEDDINGS = "embeddings_code"
+# What programs other than GitLab call for with an API key (docs/clients.md): words, and vectors.
+OWN_CLIENTS = "own_clients"
+OWN_CLIENTS_EMBEDDINGS = "own_clients_embeddings"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feature:
-    """A GitLab Duo feature, by the slug of GitLab's feature setting.
+    """A GitLab Duo feature, by the slug of GitLab's feature setting, or one of our own.
 
     `parent` is the feature whose rules hold where none of its own is set at a level.
     `needs_rule` is False for what is allowed to the instance before anything is configured.
+    `wants_vectors` is True for what asks a model for vectors, not for words.
+    `unit_primitives`: as a prompt's, for a feature of GitLab that calls models without a prompt.
     """
 
     slug: str
     label: str
     parent: str | None = None
     needs_rule: bool = True
+    wants_vectors: bool = False
+    unit_primitives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +42,14 @@ class PromptEntry:
     """A prompt: its id on GitLab's wire, the folder of its definitions, and whose it is.
 
     `unit_primitives`: one of them must be among the token's scopes.
+    `has_own_route` is True for what the routes for prompts do not serve.
     """
 
     wire_id: str
     slug: str
     feature: str
     unit_primitives: tuple[str, ...]
+    has_own_route: bool = False
 
 
 FEATURES = {
@@ -66,7 +79,30 @@ FEATURES = {
         Feature(slug="measure_comment_temperature", label="Comment Temperature"),
         Feature(slug="feature_discovery_search", label="Feature Discovery"),
         Feature(slug="duo_agent_platform", label="Agent Platform, HTTP Prompts"),
-        Feature(slug="embeddings_code", label="Code Embeddings"),
+        Feature(
+            slug=EMBEDDINGS,
+            label="Code Embeddings",
+            wants_vectors=True,
+            unit_primitives=("generate_embeddings_codebase",),
+        ),
+        Feature(slug="x_ray_libraries", label="Repository X-Ray", parent="code_generations"),
+        Feature(
+            slug="model_provider_proxy",
+            label="External Agents (Model Provider Proxy)",
+            unit_primitives=("ai_gateway_model_provider_proxy",),
+        ),
+        Feature(
+            slug="description_composer",
+            label="Merge Request Description Composer",
+            unit_primitives=("description_composer",),
+        ),
+        Feature(slug=OWN_CLIENTS, label="Other Clients (OpenAI and Anthropic APIs)"),
+        Feature(
+            slug=OWN_CLIENTS_EMBEDDINGS,
+            label="Other Clients' Embeddings",
+            parent=OWN_CLIENTS,
+            wants_vectors=True,
+        ),
         Feature(slug="model_configuration", label="Test connection", needs_rule=False),
     )
 }
@@ -91,6 +127,27 @@ PROMPTS = {
             slug="model_configuration",
             feature="model_configuration",
             unit_primitives=("complete_code",),
+        ),
+        PromptEntry(
+            wire_id="chat/react",
+            slug="chat_react",
+            feature="duo_chat",
+            unit_primitives=("duo_classic_chat",),
+            has_own_route=True,
+        ),
+        PromptEntry(
+            wire_id="v1/chat",
+            slug="chat_v1",
+            feature="duo_chat",
+            unit_primitives=("duo_chat",),
+            has_own_route=True,
+        ),
+        PromptEntry(
+            wire_id="x_ray/libraries",
+            slug="x_ray_libraries",
+            feature="x_ray_libraries",
+            unit_primitives=("generate_code", "complete_code"),
+            has_own_route=True,
         ),
         PromptEntry(
             wire_id="chat/explain_code",
@@ -258,6 +315,27 @@ PROMPTS = {
 }
 
 
+# Unit primitives that may call a vendor's API with a conversation of their own, and the feature
+# whose rules hold; all but the first two are from the time when GitLab wrote its prompts itself.
+# Source: gateway-api.md 3.12, gitlab-client.md 1.3.
+PROXY_FEATURES = {
+    "ai_gateway_model_provider_proxy": "model_provider_proxy",
+    "description_composer": "description_composer",
+    "documentation_search": "duo_chat",
+    "duo_chat": "duo_chat",
+    "explain_code": "duo_chat_explain_code",
+    "explain_vulnerability": "duo_chat_explain_vulnerability",
+    "generate_commit_message": "generate_commit_message",
+    "generate_issue_description": "generate_description",
+    "glab_ask_git_command": "glab_ask_git_command",
+    "resolve_vulnerability": "resolve_vulnerability",
+    "review_merge_request": "review_merge_request",
+    "summarize_comments": "duo_chat_summarize_comments",
+    "summarize_new_merge_request": "summarize_new_merge_request",
+    "summarize_review": "summarize_review",
+}
+
+
 def get_feature(slug: str) -> Feature:
     """Return the catalog entry.
 
@@ -268,6 +346,36 @@ def get_feature(slug: str) -> Feature:
         return FEATURES[slug]
     except KeyError:
         raise UnknownFeature(f"There is no feature '{slug}'.") from None
+
+
+def fits(feature: str, family: str) -> bool:
+    """Test whether models of a family can serve a feature: vectors or words."""
+    return get_feature(feature).wants_vectors == (family == EMBEDDING)
+
+
+def require_fit(feature: str, family: str) -> None:
+    """Accept a family whose models can serve a feature.
+
+    Raises:
+        UnfitModel: they cannot.
+        UnknownFeature: there is no such feature.
+    """
+    label = get_feature(feature).label
+    if fits(feature, family):
+        return
+    if family == EMBEDDING:
+        raise UnfitModel(f"An embedding model turns texts into vectors; it cannot serve {label}.")
+    raise UnfitModel(f"{label} needs a model of the family Embedding.")
+
+
+def unit_primitives(feature: str) -> tuple[str, ...]:
+    """Return the names under which GitLab's tokens allow a feature, each once."""
+    own = get_feature(feature).unit_primitives
+    of_prompts = (p.unit_primitives for p in PROMPTS.values() if p.feature == feature)
+    return tuple(dict.fromkeys(chain(own, *of_prompts)))
+
+
+UNIT_PRIMITIVES = frozenset(name for feature in FEATURES for name in unit_primitives(feature))
 
 
 def choices() -> list[tuple[str, str]]:

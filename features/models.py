@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -15,8 +17,14 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from features import catalog
+from features.errors import UnfitModel
+from models_registry.changes import Change, Facts
 from models_registry.configuration import Configuration
 from models_registry.models import SelfHostedModel
+
+# Their tables.
+from features.config.state import AppliedConfig  # noqa: F401  # isort: skip
+from features.sync.state import GitLabAccess, SyncPage, SyncRun  # noqa: F401  # isort: skip
 
 KEY_PREFIX = "enc_"
 
@@ -29,8 +37,20 @@ class State(models.TextChoices):
     INHERIT = "inherit", "Inherit"
 
 
+class Source(models.TextChoices):
+    """Who brought a row, and so may take it away again."""
+
+    HAND = "hand", "By hand"
+    GITLAB = "gitlab", "GitLab"
+    FILE = "file", "File"
+
+
 class Group(Configuration):
-    """A GitLab namespace. `gitlab_id` is GitLab's numeric namespace id, sent in headers."""
+    """A GitLab namespace. `gitlab_id` is GitLab's numeric namespace id, sent in headers.
+
+    `gone_at`: since when its source does not know it any more; it stays as long as something, such
+    as a rule, stands on it.
+    """
 
     gitlab_id = models.PositiveBigIntegerField("GitLab id", null=True, blank=True, unique=True)
     path = models.CharField(
@@ -44,6 +64,10 @@ class Group(Configuration):
         related_name="children",
         help_text="Empty: the nearest group that this path begins with.",
     )
+    source = models.CharField(
+        max_length=10, choices=Source.choices, default=Source.HAND, editable=False
+    )
+    gone_at = models.DateTimeField("gone since", null=True, editable=False)
 
     class Meta:
         verbose_name = "group"
@@ -67,6 +91,9 @@ class Membership(Configuration):
 
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="memberships")
     user_ref = models.CharField("GitLab user id", max_length=255, db_index=True)
+    source = models.CharField(
+        max_length=10, choices=Source.choices, default=Source.HAND, editable=False
+    )
 
     class Meta:
         constraints = (
@@ -75,6 +102,37 @@ class Membership(Configuration):
 
     def __str__(self) -> str:
         return f"{self.user_ref} in group {self.group_id}"
+
+    @classmethod
+    def changes(cls, rows: dict[int, tuple[Facts | None, Facts | None]]) -> Iterator[Change]:
+        """Yield one change for each group: who left and who came."""
+        left: dict[int, list[str]] = defaultdict(list)
+        came: dict[int, list[str]] = defaultdict(list)
+        for before, after in rows.values():
+            if before is not None and before != after:
+                left[before["group"]].append(before["user_ref"])
+            if after is not None and before != after:
+                came[after["group"]].append(after["user_ref"])
+        for group_id in sorted(left.keys() | came.keys()):
+            yield Change(
+                kind=str(cls._meta.model_name),
+                row_id=group_id,
+                before={"members": sorted(left[group_id])},
+                after={"members": sorted(came[group_id])},
+            )
+
+
+class GitLabUser(models.Model):
+    """The name of a user whom memberships know by id; for people, it decides nothing."""
+
+    user_ref = models.CharField("GitLab user id", max_length=255, unique=True)
+    username = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        verbose_name = "GitLab user"
+
+    def __str__(self) -> str:
+        return self.username
 
 
 class FeatureRule(Configuration):
@@ -122,9 +180,45 @@ class FeatureRule(Configuration):
             ),
         )
 
+    def clean(self) -> None:
+        """Refuse a model that could not serve the feature."""
+        if self.model is None or self.feature not in catalog.FEATURES:
+            return
+        try:
+            catalog.require_fit(self.feature, self.model.family)
+        except UnfitModel as exc:
+            raise ValidationError({"model": str(exc)}) from exc
+
     def __str__(self) -> str:
         group = f"group '{self.group}'" if self.group else "instance"
         return f"{group}: {self.get_feature_display()} {self.get_state_display().lower()}"
+
+
+class VendorRoute(Configuration):
+    """The switch of the vendor route: one row at most, and no row is off."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
+    is_on = models.BooleanField("on", default=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "vendor route"
+        constraints = (
+            models.CheckConstraint(condition=models.Q(id=1), name="one_vendor_route_at_most"),
+        )
+
+    def __str__(self) -> str:
+        return f"Vendor route: {'on' if self.is_on else 'off'}"
+
+    def clean(self) -> None:
+        """Refuse to open a route that leads nowhere."""
+        if self.is_on and not settings.GATEWAY_VENDOR_ROUTE_URL:
+            raise ValidationError(
+                {
+                    "is_on": "GATEWAY_VENDOR_ROUTE_URL is not set. Ask whoever deploys Enclave to"
+                    " set it, and to list its host in GATEWAY_EGRESS_ALLOW."
+                }
+            )
 
 
 class ApiKey(Configuration):
@@ -145,8 +239,15 @@ class ApiKey(Configuration):
         help_text="Empty: the whole instance.",
     )
     is_active = models.BooleanField("active", default=True)
+    may_explain = models.BooleanField(
+        "may ask why",
+        default=False,
+        help_text="GET /v1/explain: who may use what, and why, for everybody.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    UNRECORDED = ("digest",)
 
     class Meta:
         verbose_name = "API key"

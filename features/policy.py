@@ -11,14 +11,19 @@ the request path and the administrator's question "why?" alike, so the explanati
 - A group denies if a rule of a group, or a locked rule of the instance, switched it off. The
   instance's own unlocked off is a default, not a denial.
 - Of several groups, one must allow and none may deny.
+- What is allowed and has no model, because no rule assigns one and the call names none, goes to the
+  vendor if that route is open.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from features import catalog
 from features.catalog import get_feature
-from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned
+from features.errors import FeatureDisabled, GoesToVendor, NoActiveModel, NoModelAssigned
 from features.models import State
 from features.snapshot import ModelEntry, Rule, Snapshot
 from models_registry.adoption import Address
@@ -26,14 +31,16 @@ from models_registry.models import State as ModelState
 from models_registry.providers.types import ModelConfig
 
 INSTANCE = "instance"
+VENDOR_ROUTE = "vendor route"
 NOTHING = "nothing configured: off"
+NO_RULE = "no rule"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One rung of a ladder: what a level says, and what holds below it.
 
-    `group_id` is the group whose ladder this is, None where the subject has no group.
+    `group_id` is the group whose ladder this is, None where the subject has no group. A tuple,
+    because a call may take thirty of them, and making a frozen dataclass costs a microsecond.
     """
 
     group_id: int | None
@@ -47,7 +54,9 @@ class Decision:
     """Whether a feature is allowed, by which rule, for which group, on which model.
 
     `group_id` and `group_path` name the group that allowed (None and "" without groups);
-    `model_source` the level whose rule names the model ("" without a model).
+    `model_source` the level whose rule names the model ("" without a model), which is locked where
+    a locked rule names it. `is_open_to_vendor`:
+    without a model of its own, a call that names none goes to the vendor.
     """
 
     is_allowed: bool
@@ -57,7 +66,9 @@ class Decision:
     group_path: str = ""
     model_id: int | None = None
     model_source: str = ""
+    is_model_locked: bool = False
     is_group_assignment: bool = False
+    is_open_to_vendor: bool = False
 
 
 # Policy
@@ -89,8 +100,12 @@ def subject_groups(
     return tuple(sorted(group_ids))
 
 
-def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> Decision:
+def explain(
+    snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...], walker: Walker | None = None
+) -> Decision:
     """Return the decision about a feature for a subject in these groups, and what led to it.
+
+    `walker` may remember ladders, for whoever asks about very many subjects.
 
     Raises:
         UnknownFeature: there is no such feature.
@@ -99,7 +114,7 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
     if not entry.needs_rule:
         return Decision(is_allowed=True, reason=f"'{entry.label}' needs no rule")
     known = [group_id for group_id in group_ids if group_id in snapshot.groups]
-    walks = [_walk(snapshot, feature, group_id) for group_id in known or (None,)]
+    walks = [(walker or _walk)(snapshot, feature, group_id) for group_id in known or (None,)]
     ladder = tuple(step for walk in walks for step in walk.steps)
     for walk in walks:
         if walk.is_denied:
@@ -111,6 +126,10 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
     best = min(
         allowing, key=lambda walk: (not walk.is_group_model, -walk.depth, walk.group_id or 0)
     )
+    is_open_to_vendor = best.model_id is None and snapshot.has_vendor_route
+    if is_open_to_vendor:
+        last = "calls that name no model leave for the vendor"
+        ladder += (Step(group_id=best.group_id, level=VENDOR_ROUTE, rule="on", effect=last),)
     return Decision(
         is_allowed=True,
         reason=best.reason,
@@ -119,7 +138,9 @@ def explain(snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]) -> 
         group_path="" if best.group_id is None else snapshot.groups[best.group_id].path,
         model_id=best.model_id,
         model_source=best.model_source,
+        is_model_locked=bool(best.model_lock),
         is_group_assignment=best.is_group_model,
+        is_open_to_vendor=is_open_to_vendor,
     )
 
 
@@ -164,7 +185,7 @@ class _Walk:
             if rule.is_locked:
                 self.lock = self.lock or level
         effect = ("on" if self.is_on else "off") + note
-        self.steps.append(Step(group_id=self.group_id, level=level, rule=rule_text, effect=effect))
+        self.steps.append(Step(self.group_id, level, rule_text, effect))
 
     def _switch(self, level: str, rule: Rule, *, is_instance: bool) -> str:
         """Apply the rule's state; return a note where the rule has no effect."""
@@ -196,36 +217,45 @@ class _Walk:
         return ""
 
 
+Walker = Callable[[Snapshot, str, int | None], _Walk]
+
+
+def remembering() -> Walker:
+    """Return a walker for one snapshot that walks each ladder once."""
+    known: dict[tuple[str, int | None], _Walk] = {}
+
+    def walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
+        found = known.get((feature, group_id))
+        if found is None:
+            found = known[feature, group_id] = _walk(snapshot, feature, group_id)
+        return found
+
+    return walk
+
+
 def _walk(snapshot: Snapshot, feature: str, group_id: int | None) -> _Walk:
     """Return the walk from the instance down to a group, or to the instance alone."""
     lineage = () if group_id is None else snapshot.groups[group_id].lineage
     walk = _Walk(group_id=group_id, depth=len(lineage))
-    rule = _rule(snapshot, None, feature)
-    walk.enter(INSTANCE, rule, is_instance=True, rule_text=_as_text(snapshot, rule))
-    for ancestor_id in lineage:
-        rule = _rule(snapshot, ancestor_id, feature)
-        walk.enter(
-            f"group '{snapshot.groups[ancestor_id].path}'",
-            rule,
-            is_instance=False,
-            rule_text=_as_text(snapshot, rule),
-        )
+    parent = get_feature(feature).parent
+    for level in (None, *lineage):
+        rule = snapshot.rules.get((level, feature))
+        text = NO_RULE
+        if rule is not None:
+            text = _as_text(snapshot, rule)
+        elif parent is not None and (rule := snapshot.rules.get((level, parent))) is not None:
+            text = f"{_as_text(snapshot, rule)}, as {get_feature(parent).label}"
+        walk.enter(level_name(snapshot, level), rule, is_instance=level is None, rule_text=text)
     return walk
 
 
-def _rule(snapshot: Snapshot, level: int | None, feature: str) -> Rule | None:
-    """Return what a level says about a feature, or about the feature it belongs to."""
-    rule = snapshot.rules.get((level, feature))
-    parent = get_feature(feature).parent
-    if rule is None and parent is not None:
-        return snapshot.rules.get((level, parent))
-    return rule
+def level_name(snapshot: Snapshot, level: int | None) -> str:
+    """Return how a ladder calls a group, or the instance."""
+    return INSTANCE if level is None else f"group '{snapshot.groups[level].path}'"
 
 
-def _as_text(snapshot: Snapshot, rule: Rule | None) -> str:
+def _as_text(snapshot: Snapshot, rule: Rule) -> str:
     """Return a rule as an administrator reads it."""
-    if rule is None:
-        return "no rule"
     text = rule.state + (", locked" if rule.is_locked else "")
     if rule.model_id is not None:
         text += f", model '{snapshot.models[rule.model_id].name}'"
@@ -248,6 +278,34 @@ def match_named(
     return None if entry is None else _usable(entry)
 
 
+def offered_models(
+    snapshot: Snapshot, *, feature: str, group_ids: tuple[int, ...]
+) -> tuple[ModelConfig, ...]:
+    """Return the models that a subject may choose from under a feature, the oldest first.
+
+    They are the models that rules assign to the subject for any feature, as far as they can serve
+    this one; where the feature's own model is locked, that alone.
+
+    Raises:
+        FeatureDisabled: it may not use the feature.
+    """
+    own = require(snapshot, feature=feature, group_ids=group_ids)
+    decisions = [own]
+    if not own.is_model_locked:
+        decisions += (
+            explain(snapshot, feature=slug, group_ids=group_ids) for slug, _ in catalog.choices()
+        )
+    assigned = {decision.model_id for decision in decisions if decision.model_id is not None}
+    entries = (snapshot.models[model_id] for model_id in sorted(assigned))
+    return tuple(
+        entry.config
+        for entry in entries
+        if entry.state != ModelState.DISABLED
+        and entry.config is not None
+        and catalog.fits(feature, entry.config.family)
+    )
+
+
 def choose_model(
     snapshot: Snapshot, decision: Decision, *, named: ModelConfig | None
 ) -> ModelConfig:
@@ -255,13 +313,17 @@ def choose_model(
 
     Raises:
         NoActiveModel: the assigned model is disabled or broken.
+        GoesToVendor: there is none of the three, and the vendor route is open.
         NoModelAssigned: there is none of the three.
     """
     if named is not None and not decision.is_group_assignment:
         return named
+    if decision.is_open_to_vendor:
+        raise GoesToVendor
     if decision.model_id is None:
         raise NoModelAssigned(
-            "The feature is on, but no rule assigns a model to it and the call names none."
+            "The feature is on, but no rule assigns a model to it, the call names none, and the"
+            " vendor route (GATEWAY_VENDOR_ROUTE_URL, and its switch in the admin) is off."
         )
     return _usable(snapshot.models[decision.model_id])
 

@@ -221,9 +221,18 @@ def clean_generation(text: str, family: str, inputs: Inputs) -> str:
     return text if text.strip() else ""
 
 
+def clean_json(text: str, family: str, inputs: Inputs) -> str:
+    """Return an answer that is to be JSON and nothing else: without the fence around it."""
+    text = strip_think_block(text).strip()
+    opening, _, rest = text.partition("\n")
+    is_fenced = FENCE.fullmatch(f"{opening}\n") and rest.endswith("```")
+    return rest.removesuffix("```").strip() if is_fenced else text
+
+
 CLEAN: dict[str, Callable[[str, str, Inputs], str]] = {
     "code_completions": clean_completion,
     "code_generations": clean_generation,
+    "x_ray_libraries": clean_json,
 }
 CLEANERS: dict[str, Callable[[Inputs], Cleaner]] = {
     "code_completions": lambda inputs: ThinkBlockStripper(),

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,11 +23,11 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from features.models import ApiKey, FeatureRule, Group, Membership
+from features.models import ApiKey, FeatureRule, Group, Membership, VendorRoute
 from models_registry.adoption import PREFERENCE, Address
 from models_registry.configuration import ConfigVersion
 from models_registry.errors import ModelMisconfigured
-from models_registry.models import SelfHostedModel
+from models_registry.models import ModelRevision, SelfHostedModel
 from models_registry.providers.types import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -77,11 +77,12 @@ class KeyEntry:
     group_id: int | None
     is_active: bool
     expires_at: datetime | None
+    may_explain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """The configuration at one version.
+    """The configuration at one version. `has_vendor_route`: it is set, and switched on.
 
     Shape: `named` finds a model by what GitLab says of it; `rules` are found by (group id or None
     for the instance, feature slug), `members` by the GitLab user's numeric or global id, `api_keys`
@@ -96,6 +97,7 @@ class Snapshot:
     members: Mapping[str, tuple[int, ...]]
     rules: Mapping[tuple[int | None, str], Rule]
     api_keys: Mapping[str, KeyEntry]
+    has_vendor_route: bool = False
 
 
 # Loading
@@ -107,7 +109,7 @@ def load() -> Snapshot:
     Raises:
         DatabaseError: the database is away.
     """
-    with _one_view():
+    with one_view():
         version = ConfigVersion.current()
         models = _models()
         groups = _groups()
@@ -122,11 +124,12 @@ def load() -> Snapshot:
             members=MappingProxyType(_members()),
             rules=MappingProxyType(_rules()),
             api_keys=MappingProxyType(_api_keys()),
+            has_vendor_route=_has_vendor_route(),
         )
 
 
 @contextmanager
-def _one_view() -> Iterator[None]:
+def one_view() -> Iterator[None]:
     """Let every SELECT inside see the same instant, without keeping a writer out.
 
     Not `atomic()`: on SQLite that begins with IMMEDIATE and would hold up the audit log, on
@@ -150,30 +153,36 @@ def _models() -> list[tuple[Address, ModelEntry]]:
     """Return the models and their addresses; one that is in use comes before its twins."""
     rows = SelfHostedModel.objects.select_related("current").order_by("pk")
     ordered = sorted(rows, key=lambda row: PREFERENCE.index(row.state))
-    return [(Address.of_row(row), _model_entry(row)) for row in ordered]
+    return [
+        (Address.of_row(row), model_entry(row.pk, row.name, row.state, row.current))
+        for row in ordered
+    ]
 
 
-def _model_entry(row: SelfHostedModel) -> ModelEntry:
-    """Return the row's entry; a row that cannot be called must not take the others with it."""
+def model_entry(model_id: int, name: str, state: str, revision: ModelRevision | None) -> ModelEntry:
+    """Return a model's entry; one that cannot be called must not take the others with it."""
     config, fault = None, ""
     try:
-        config = row.current.as_config() if row.current else None
+        config = revision.as_config() if revision else None
     except ModelMisconfigured as exc:
         fault = str(exc)
-    return ModelEntry(model_id=row.pk, name=row.name, state=row.state, config=config, fault=fault)
+    return ModelEntry(model_id=model_id, name=name, state=state, config=config, fault=fault)
 
 
 def _groups() -> dict[int, GroupEntry]:
-    rows = list(
-        _gently(
-            Group.objects.values_list("pk", "gitlab_id", "path", "parent_id").iterator(CHUNK_ROWS)
-        )
-    )
+    columns = Group.objects.values_list("pk", "gitlab_id", "path", "parent_id")
+    return group_entries(list(gently(columns.iterator(CHUNK_ROWS))))
+
+
+def group_entries(
+    rows: Sequence[tuple[int, int | None, str, int | None]],
+) -> dict[int, GroupEntry]:
+    """Return the groups in their tree, from their id, GitLab id, path and parent."""
     by_path = {path: pk for pk, _, path, _ in rows}
     parents = {pk: parent_id or _nearest_above(path, by_path) for pk, _, path, parent_id in rows}
     return {
         pk: GroupEntry(group_id=pk, gitlab_id=gitlab_id, path=path, lineage=_lineage(pk, parents))
-        for pk, gitlab_id, path, _ in _gently(rows)
+        for pk, gitlab_id, path, _ in gently(rows)
     }
 
 
@@ -199,7 +208,7 @@ def _lineage(pk: int, parents: dict[int, int | None]) -> tuple[int, ...]:
 def _members() -> dict[str, tuple[int, ...]]:
     members: dict[str, list[int]] = {}
     rows = Membership.objects.values_list("user_ref", "group_id").iterator(CHUNK_ROWS)
-    for user_ref, group_id in _gently(rows):
+    for user_ref, group_id in gently(rows):
         members.setdefault(user_ref, []).append(group_id)
     return {user_ref: tuple(group_ids) for user_ref, group_ids in members.items()}
 
@@ -221,12 +230,18 @@ def _api_keys() -> dict[str, KeyEntry]:
             group_id=row.group_id,
             is_active=row.is_active,
             expires_at=row.expires_at,
+            may_explain=row.may_explain,
         )
         for row in ApiKey.objects.all()
     }
 
 
-def _gently(rows: Iterator[Row] | list[Row]) -> Iterator[Row]:
+def _has_vendor_route() -> bool:
+    is_set = bool(settings.GATEWAY_VENDOR_ROUTE_URL)
+    return is_set and VendorRoute.objects.filter(is_on=True).exists()
+
+
+def gently(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield the rows, and let the process's streams have a turn after every chunk."""
     rows = iter(rows)
     while chunk := list(islice(rows, CHUNK_ROWS)):

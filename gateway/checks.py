@@ -8,6 +8,9 @@
     gateway.E006  DEBUG is on or any host is allowed (deploy)
     gateway.W001  GATEWAY_GITLAB_URL is not set, so no GitLab can call (deploy)
     gateway.W002  GATEWAY_SIGNING_KEY_FILE is not set, so editors cannot call directly (deploy)
+    gateway.I013  there is no index of GitLab's documentation, so searches find nothing (deploy)
+    gateway.E014  GATEWAY_VENDOR_ROUTE_URL cannot be used
+    gateway.W014  GATEWAY_VENDOR_ROUTE_URL is not https, so tokens travel in the clear (deploy)
     gateway.E020  a key of the audit log that is named cannot be used
     gateway.E021  GATEWAY_AUDIT_ANCHORS names no place, or GATEWAY_AUDIT_CHECKPOINT_S is no interval
     gateway.W020  GATEWAY_AUDIT_ANCHORS is empty, or holds only files of our own (deploy)
@@ -22,13 +25,16 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
-from django.core.exceptions import ImproperlyConfigured
+from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from features.catalog import PROMPTS
 from gateway import data_dir
+from gateway.audit import siem
 from gateway.audit.chain import anchors, keys
+from gateway.documentation import index
 from models_registry import egress
+from models_registry.errors import ModelMisconfigured
 from models_registry.families import FAMILIES
 from prompts import library
 from prompts.errors import InvalidPrompt, PromptNotFound
@@ -36,9 +42,11 @@ from prompts.errors import InvalidPrompt, PromptNotFound
 LIMITS = (
     "GATEWAY_BODY_MAX_BYTES",
     "GATEWAY_ANSWER_MAX_BYTES",
+    "GATEWAY_BATCH_MAX_TEXTS",
     "GATEWAY_CODE_DEADLINE_S",
     "GATEWAY_PROMPT_DEADLINE_S",
     "GATEWAY_CHECK_DEADLINE_S",
+    "GATEWAY_CONVERSATION_DEADLINE_S",
     "GATEWAY_CONNECT_S",
     "GATEWAY_FIRST_BYTE_S",
     "GATEWAY_IDLE_S",
@@ -108,14 +116,31 @@ def choices_are_known(**_: Any) -> list[CheckMessage]:
         egress.parse_allow_list(tuple(settings.GATEWAY_EGRESS_ALLOW))
     except ImproperlyConfigured as exc:
         found.append(Error(str(exc), id="gateway.E005"))
+    try:
+        siem.check_receiver(settings.GATEWAY_SIEM_URL)
+    except ModelMisconfigured as exc:
+        found.append(Error(f"GATEWAY_SIEM_URL: {exc}", id="gateway.E005"))
     if settings.GATEWAY_UNREGISTERED_MODELS not in ("adopt", "refuse"):
         found.append(
             Error("GATEWAY_UNREGISTERED_MODELS must be adopt or refuse.", id="gateway.E005")
         )
+    if settings.GATEWAY_CLIENT_MODEL_NAMES not in ("any", "listed"):
+        found.append(Error("GATEWAY_CLIENT_MODEL_NAMES must be any or listed.", id="gateway.E005"))
     return found
 
 
 @register
+def vendor_route_is_usable(**_: Any) -> list[CheckMessage]:
+    """Check where calls would leave to, if there is such a place."""
+    if not settings.GATEWAY_VENDOR_ROUTE_URL:
+        return []
+    try:
+        egress.validate_endpoint(settings.GATEWAY_VENDOR_ROUTE_URL)
+    except ValidationError as exc:
+        return [Error(f"GATEWAY_VENDOR_ROUTE_URL: {exc.message}", id="gateway.E014")]
+    return []
+
+
 def audit_log_can_be_proved(**_: Any) -> list[CheckMessage]:
     """Check the keys that are named, the interval, and the places outside."""
     found: list[CheckMessage] = []
@@ -176,4 +201,20 @@ def production_is_safe(**_: Any) -> list[CheckMessage]:
         found.append(Warning("GATEWAY_GITLAB_URL is not set.", id="gateway.W001"))
     if not settings.GATEWAY_SIGNING_KEY_FILE:
         found.append(Warning("GATEWAY_SIGNING_KEY_FILE is not set.", id="gateway.W002"))
+    if settings.GATEWAY_VENDOR_ROUTE_URL.startswith("http:"):
+        found.append(Warning("GATEWAY_VENDOR_ROUTE_URL is not https.", id="gateway.W014"))
     return found
+
+
+@register(deploy=True)
+def documentation_is_indexed(**_: Any) -> list[CheckMessage]:
+    """Check that Duo Chat finds something when it searches GitLab's documentation."""
+    if index.path().exists():
+        return []
+    return [
+        Info(
+            "There is no index of GitLab's documentation.",
+            hint="manage.py index_docs FOLDER, with a checkout of the GitLab that you run.",
+            id="gateway.I013",
+        )
+    ]

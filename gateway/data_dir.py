@@ -6,6 +6,7 @@ audit_signing_key.pem   signs the lanes and checkpoints of the audit log
 auditor_key.pem   the auditors' private key, to be moved to them; its public half stays
 first-run.env     login and API key of the first start
 enclave.sqlite3   the database, unless DATABASE_URL names another
+docs.sqlite3      the index of GitLab's documentation, if `index_docs` built one
 serve.lock        held while `serve` runs
 redis.sock        where `serve` started a Redis of its own
 """

@@ -19,7 +19,7 @@ from gateway.audit.models import State
 from gateway.audit.records import Outcome
 from gateway.audit.writer import OpenJob
 from gateway.bus import LOOK_EVERY_S, Waiter
-from gateway.calls import Answer, Stream, Usage
+from gateway.calls import Answer, Ending, Stream
 from gateway.errors import (
     AuditUnavailable,
     ClientLeft,
@@ -31,7 +31,7 @@ from gateway.errors import (
     WorkerLost,
 )
 from gateway.frames import Broken, Chunk, End, Frame, Quiet
-from models_registry.providers.openai_compatible import served_name
+from models_registry.providers.names import served_name
 
 if TYPE_CHECKING:
     from gateway.calls import Call
@@ -55,12 +55,14 @@ def answer(call: Call, prepared: Prepared) -> Answer:
             raise inference.broken("a plain call was answered in pieces")
         return Answer(
             record_id=inference.waiter.record_id,
+            model=prepared.model.name,
             family=prepared.model.family,
             text=end.text,
             finish_reason=end.finish_reason,
             prompt_tokens=end.prompt_tokens,
             completion_tokens=end.completion_tokens,
             context_tokens=prepared.rendered.context_tokens,
+            tool_calls=end.tool_calls,
         )
 
 
@@ -75,14 +77,15 @@ def stream(call: Call, prepared: Prepared) -> Stream:
     next(pieces)  # up to the first frame: from here on, closing the iterator closes the record
     return Stream(
         record_id=inference.waiter.record_id,
+        model=prepared.model.name,
         family=prepared.model.family,
-        served_name=served_name(prepared.model.identifier) or prepared.model.family,
+        served_name=served_name(prepared.model),
         pieces=pieces,
     )
 
 
-def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, None, Usage]:
-    """Yield once when the first frame is there, then the text; return the usage.
+def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, None, Ending]:
+    """Yield once when the first frame is there, then the text; return how it ended.
 
     The last piece is followed by a clean end only if the outcome is committed.
     """
@@ -92,12 +95,18 @@ def _pieces(inference: _Inference, heartbeat_s: float | None) -> Generator[str, 
         yield ""
         while not isinstance(frame, End):
             try:
-                yield inference.deliver(frame.text) if isinstance(frame, Chunk) else ""
+                text = frame.text if isinstance(frame, Chunk) else ""
+                yield inference.deliver(text) if text else ""
                 frame = inference.next_frame()
             except GatewayError as exc:
                 # The format has no word for "failed": only a cut connection is honest.
                 raise StreamBroken(str(exc)) from exc
-        return Usage(prompt_tokens=frame.prompt_tokens, completion_tokens=frame.completion_tokens)
+        return Ending(
+            prompt_tokens=frame.prompt_tokens,
+            completion_tokens=frame.completion_tokens,
+            finish_reason=frame.finish_reason,
+            tool_calls=frame.tool_calls,
+        )
 
 
 class _Inference:

@@ -7,6 +7,8 @@ GatewayError
 ├── WorkerLost          the worker that had the record died
 ├── ProcessLost         the web process that had the request died
 ├── ClientLeft          the client closed its connection; there is nobody to tell
+├── DocumentationUnavailable  the index of GitLab's documentation cannot be searched
+├── VendorFailed        the vendor's gateway answered with an error
 ├── InternalError       a bug
 └── StreamBroken        raised into the server to cut a stream that must not look complete
 
@@ -61,6 +63,18 @@ class ClientLeft(GatewayError):
     """The client closed its connection."""
 
     code = "client_left"
+
+
+class DocumentationUnavailable(GatewayError):
+    """The documentation cannot be searched: its index is broken, or takes too long."""
+
+    code = "documentation_unavailable"
+
+
+class VendorFailed(GatewayError):
+    """The vendor's gateway answered with an error, which was passed on as it is."""
+
+    code = "vendor_failed"
 
 
 class InternalError(GatewayError):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -36,8 +37,9 @@ from models_registry.errors import (
     ModelError,
 )
 from models_registry.providers import get_provider
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Completion, ModelConfig, Prompt
-from prompts.budget import estimate_tokens
+from prompts.budget import estimate_answer, estimate_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -125,13 +127,12 @@ class _Attempt:
             ModelError: there is no answer, or not the whole of it.
         """
         model = revisions.get(self.claim.revision_id)
-        prompt = Prompt.from_dict(self.claim.request["prompt"])
+        question = question_in(self.claim.request)
         limits = self._limits(model)
-        ask = self._stream if self.claim.is_streamed else self._complete
         while True:
             self.calls += 1
             try:
-                return self._answered(ask(model, prompt, limits), prompt)
+                return self._answered(self._ask(model, question, limits), question)
             except ModelError as exc:
                 if not self._may_ask_again(exc, limits):
                     raise
@@ -153,6 +154,25 @@ class _Attempt:
             first_byte_s=model.first_byte_s or settings.GATEWAY_FIRST_BYTE_S,
             idle_s=model.idle_s or settings.GATEWAY_IDLE_S,
             max_bytes=settings.GATEWAY_ANSWER_MAX_BYTES,
+        )
+
+    def _ask(self, model: ModelConfig, question: Prompt | Texts, limits: Limits) -> Completion:
+        if isinstance(question, Texts):
+            return self._embed(model, question, limits)
+        ask = self._stream if self.claim.is_streamed else self._complete
+        return ask(model, question, limits)
+
+    def _embed(self, model: ModelConfig, texts: Texts, limits: Limits) -> Completion:
+        embedding = get_provider(model.provider).embed(
+            texts,
+            model,
+            limits=limits,
+            cancellation=self.cancellation,
+            correlation_id=self.claim.correlation_id,
+        )
+        self._note_first_token()
+        return Completion(
+            text=embedding.as_text(), prompt_tokens=embedding.prompt_tokens, completion_tokens=0
         )
 
     def _complete(self, model: ModelConfig, prompt: Prompt, limits: Limits) -> Completion:
@@ -188,18 +208,25 @@ class _Attempt:
             if delta.text:
                 self._note_first_token()
                 self._deliver(cleaner.feed(delta.text))
+            elif not self.next_number and delta.finish_reason is None:
+                # A tool call begins, which comes whole at the end: the request may begin to answer.
+                self._note_first_token()
+                self._push("")
         self._deliver(cleaner.flush())
         return Completion(
             text="".join(self.pieces),
             finish_reason=last.finish_reason if last else None,
             prompt_tokens=last.prompt_tokens if last else None,
             completion_tokens=last.completion_tokens if last else None,
+            tool_calls=last.tool_calls if last else (),
         )
 
     def _deliver(self, text: str) -> None:
-        if not text:
-            return
-        self.pieces.append(text)
+        if text:
+            self.pieces.append(text)
+            self._push(text)
+
+    def _push(self, text: str) -> None:
         chunk = Chunk(number=self.next_number, last=self.next_number, text=text)
         self.next_number += 1
         process.parts().replies.push(self.claim.web_process, self.claim.id, chunk)
@@ -212,22 +239,24 @@ class _Attempt:
         """Return how long ago the record was opened."""
         return (timezone.now() - self.claim.opened_at).total_seconds() * 1000
 
-    def _answered(self, completion: Completion, prompt: Prompt) -> Outcome:
-        is_reported = completion.completion_tokens is not None
-        prompt_text = prompt.text or "".join(message.content for message in prompt.messages)
+    def _answered(self, completion: Completion, question: Prompt | Texts) -> Outcome:
+        counts = (completion.prompt_tokens, completion.completion_tokens)
         return replace(
             self.ended(State.ANSWERED),
             answer=completion.text,
+            tool_calls=completion.tool_calls,
             finish_reason=completion.finish_reason,
             prompt_tokens=(
                 completion.prompt_tokens
                 if completion.prompt_tokens is not None
-                else estimate_tokens(prompt_text)
+                else estimate_prompt(question)
             ),
             completion_tokens=(
-                completion.completion_tokens if is_reported else estimate_tokens(completion.text)
+                completion.completion_tokens
+                if completion.completion_tokens is not None
+                else estimate_answer(completion.text, completion.tool_calls)
             ),
-            are_tokens_estimated=not is_reported,
+            are_tokens_estimated=None in counts,
         )
 
     def failed(self, error: ModelError) -> Outcome:
@@ -246,11 +275,18 @@ class _Attempt:
             state=state,
             answer="".join(self.pieces) if self.pieces else None,
             queue_ms=self.queue_ms,
+            connect_ms=self.cancellation.connect_ms,
             first_token_ms=self.first_token_ms,
             total_ms=self.elapsed_ms(),
             model_calls=self.calls,
             error_code=error_code,
         )
+
+
+def question_in(request: dict[str, Any]) -> Prompt | Texts:
+    """Return what a record asks its model."""
+    question = request["prompt"]
+    return Texts.from_dict(question) if "texts" in question else Prompt.from_dict(question)
 
 
 def _close(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | None) -> None:
@@ -283,6 +319,7 @@ def _end(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | Non
         number=number,
         state=str(outcome.state),
         text="" if claim.is_streamed else outcome.answer or "",
+        tool_calls=outcome.tool_calls,
         finish_reason=outcome.finish_reason,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,

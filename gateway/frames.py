@@ -1,7 +1,7 @@
 """Frames: what travels from a worker back to the request that waits.
 
 A frame belongs to one record and is numbered from 0, so that a lost one is noticed. Chunks carry
-text; the one `End` carries the outcome and, for a plain call, the whole answer.
+text; the one `End` carries the outcome, the tool calls, and for a plain call the whole answer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 
 from gateway.errors import GatewayError
+from models_registry.providers.types import ToolCall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,7 @@ class End:
     error_detail: str = ""
     backend_status: int | None = None
     retry_after_s: float | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,4 +84,5 @@ def _values(frame: Frame) -> list[Any]:
 def _frame(values: list[Any]) -> Frame:
     if len(values) == 3:
         return Chunk(number=values[0], last=values[1], text=values[2])
-    return End(**dict(zip(_END_FIELDS, values, strict=True)))
+    end = dict(zip(_END_FIELDS, values, strict=True))
+    return End(**end | {"tool_calls": tuple(ToolCall(**call) for call in end["tool_calls"])})

@@ -15,6 +15,7 @@ import platform
 import random
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,8 +27,8 @@ from django.db import close_old_connections
 from django.db.models import Q
 from django.utils import timezone
 
-from gateway import bus, concurrency, process
-from gateway.audit import journal
+from gateway import bus, concurrency, process, syncing
+from gateway.audit import journal, ladders
 from gateway.audit.models import (
     OPEN_STATES,
     ContentKind,
@@ -40,10 +41,13 @@ from gateway.audit.models import (
 from gateway.audit.records import Outcome, close_soon
 from gateway.errors import InferenceFailed, ProcessLost, WorkerLost
 from gateway.frames import Broken, End
+from models_registry import egress_report
+from models_registry.providers.types import ToolCall
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+EGRESS_EVERY_S = 10.0
 # A request that heard nothing for so long may be waiting for what was lost.
 SUSPICIOUS_AFTER_S = 2.0
 REAP_BATCH = 500
@@ -77,7 +81,7 @@ def stop() -> None:
 
 
 def _run(process_id: str, kind: ProcessKind) -> None:
-    reap_at = 0.0
+    reap_at = egress_at = 0.0
     while not _stopping.is_set():
         try:
             renew_lease(process_id, kind, now=timezone.now())
@@ -85,7 +89,12 @@ def _run(process_id: str, kind: ProcessKind) -> None:
                 look_after_waiters(now=timezone.now())
             if time.monotonic() >= reap_at:
                 reap(now=timezone.now())
+                syncing.start_if_due(kind, now=timezone.now())
                 reap_at = time.monotonic() + settings.GATEWAY_LEASE_S / 3
+            if time.monotonic() >= egress_at:
+                write_egress()
+                egress_at = time.monotonic() + EGRESS_EVERY_S
+            ladders.save()
             _missing[:] = [] if bus.is_reachable() else ["the queue"]
         except DatabaseError as exc:
             if "the audit log" not in _missing:
@@ -96,7 +105,19 @@ def _run(process_id: str, kind: ProcessKind) -> None:
         finally:
             close_old_connections()
         _stopping.wait(LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+    write_egress()
+    with suppress(DatabaseError):
+        ladders.save()
+    close_old_connections()
     _ended.set()
+
+
+def write_egress() -> None:
+    """Write down who went through the door; if that fails, it is written the next time."""
+    try:
+        egress_report.flush()
+    except DatabaseError as exc:
+        logger.warning("egress_report.failed", extra={"error": type(exc).__name__})
 
 
 def renew_lease(process_id: str, kind: ProcessKind, *, now: datetime) -> None:
@@ -163,6 +184,7 @@ def _tell_again(closed: dict[UUID, dict[str, Any]], *, now: datetime) -> None:
                 error_code=row["error_code"],
                 error_detail=row["error_detail"],
                 backend_status=row["backend_status"],
+                tool_calls=tuple(map(ToolCall.from_dict, body.get("tool_calls", ()))),
             ),
         )
 

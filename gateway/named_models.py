@@ -38,7 +38,7 @@ def resolve_named(call: Call, config: Snapshot) -> ModelConfig | None:
             "GitLab names a model that is not registered in Enclave. Add it under Models, or set "
             "GATEWAY_UNREGISTERED_MODELS=adopt."
         )
-    return adoption.adopt(**asdict(named))
+    return adoption.adopt(**_facts(named))
 
 
 def tested_model(call: Call) -> ModelConfig:
@@ -50,8 +50,15 @@ def tested_model(call: Call) -> ModelConfig:
     named = _named(call)
     if named is None:
         raise UnregisteredModel("The call names no model to test.")
-    return adoption.temporary(**asdict(named))
+    return adoption.temporary(**_facts(named))
 
 
 def _named(call: Call) -> NamedModel | None:
     return call.named_model if call.caller.kind == CallerKind.INSTANCE else None
+
+
+def _facts(named: NamedModel) -> dict[str, str]:
+    """Return what makes a model of the registry."""
+    facts: dict[str, str] = asdict(named)
+    del facts["unknown_family"]
+    return facts

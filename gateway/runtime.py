@@ -10,7 +10,9 @@ from django.conf import settings
 
 from features import snapshot
 from gateway import bus, concurrency, forwarding, maintenance, process
+from gateway.audit import chores, indexing, siem
 from gateway.audit.chain import checkpoints, keys
+from gateway.audit.chores import Chore
 from gateway.audit.journal import Journal
 from gateway.audit.models import ProcessKind, State
 from gateway.audit.records import Outcome, close_soon
@@ -49,6 +51,7 @@ def start_web() -> None:
     concurrency.start(waiters.watch, name="waiters")
     snapshot.start_polling()
     maintenance.start(process_id, ProcessKind.WEB)
+    chores.start(process_id, _chores())
     checkpoints.start()
     _settle()
     logger.info("process.started", extra={"kind": "web", "mode": _mode()})
@@ -73,6 +76,7 @@ def start_worker() -> None:
     )
     concurrency.start(bus.listen_for_cancels, forwarding.cancel, name="cancel-listener")
     maintenance.start(process_id, ProcessKind.WORKER)
+    chores.start(process_id, _chores())
     checkpoints.start()
     _settle()
     logger.info("process.started", extra={"kind": "worker", "mode": _mode()})
@@ -84,12 +88,17 @@ def stop() -> None:
         parts = process.parts()
     except process.NotStarted:
         return
+    chores.stop()
     maintenance.stop()
     parts.waiters.stop()
     parts.writer.stop()
     checkpoints.stop()
     parts.journal.close()
     process.set_parts(None)
+
+
+def _chores() -> list[Chore]:
+    return [chore for chore in (indexing.CHORE, siem.chore()) if chore is not None]
 
 
 def _settle() -> None:

@@ -14,13 +14,15 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
+from models_registry import changes
 from models_registry.configuration import ConfigVersion
-from models_registry.errors import ModelError
+from models_registry.errors import ModelError, ModelMisconfigured
 from models_registry.fields import CannotDecrypt, clear_text
 from models_registry.models import Connection, ModelRevision, SelfHostedModel, State
+from models_registry.providers import names
 from models_registry.providers.types import ModelConfig
 
-PROVIDER = "openai_compatible"
+CALLS = "a call of GitLab"
 CUT_PREFIXES = ("custom_openai/", "openai/")
 MAX_DISCOVERED = 500
 PREFERENCE = [State.ACTIVE, State.DISCOVERED, State.DISABLED]
@@ -44,19 +46,34 @@ class Address:
     identifier: str
 
     @classmethod
-    def of(cls, *, family: str, endpoint: str, identifier: str) -> Address:
+    def of(
+        cls, *, family: str, endpoint: str, identifier: str, provider: str | None = None
+    ) -> Address:
         """Return the address without what makes no difference to a backend.
 
+        Without a provider it is the one that GitLab means by such an address. A model of Bedrock
+        is known by its identifier alone: what GitLab writes beside it is no address.
         Source: gitlab-client.md 1.4 (prefixes) and 2.1 (endpoints are typed in by people).
         """
         for prefix in CUT_PREFIXES:
             identifier = identifier.removeprefix(prefix)
+        provider = provider or names.provider_of(endpoint=endpoint, identifier=identifier)
+        route = names.ROUTE_TO.get(provider)
+        if route and not identifier.startswith(f"{route}/"):
+            identifier = f"{route}/{identifier}"
+        if provider == names.BEDROCK:
+            endpoint = ""
         return cls(family=family, endpoint=_one_spelling(endpoint), identifier=identifier)
 
     @classmethod
     def of_row(cls, row: Connection) -> Address:
         """Return the address that a row answers to."""
-        return cls.of(family=row.family, endpoint=row.endpoint, identifier=row.identifier)
+        return cls.of(
+            family=row.family,
+            endpoint=row.endpoint,
+            identifier=row.identifier,
+            provider=row.provider,
+        )
 
 
 def _one_spelling(endpoint: str) -> str:
@@ -77,11 +94,10 @@ def adopt(*, family: str, endpoint: str, identifier: str, api_key: str) -> Model
     The key of a discovered model follows the calls; what a person registered is never changed.
 
     Raises:
-        AdoptionRefused: the model is disabled, its facts are invalid, or too many wait for review.
+        AdoptionRefused: the model is disabled, or too many wait for review.
+        ModelMisconfigured: its facts are invalid.
     """
-    named = ModelRevision(
-        family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
-    )
+    named = _named(family=family, endpoint=endpoint, identifier=identifier, api_key=api_key)
     return _remembered("adopted", named, _adopt)
 
 
@@ -89,12 +105,25 @@ def temporary(*, family: str, endpoint: str, identifier: str, api_key: str) -> M
     """Return a model that is registered nowhere, for "Test connection".
 
     Raises:
-        AdoptionRefused: its facts are invalid.
+        ModelMisconfigured: its facts are invalid.
     """
-    named = ModelRevision(
-        family=family, provider=PROVIDER, endpoint=endpoint, identifier=identifier, api_key=api_key
-    )
+    named = _named(family=family, endpoint=endpoint, identifier=identifier, api_key=api_key)
     return _remembered("temporary", named, _revise)
+
+
+def _named(*, family: str, endpoint: str, identifier: str, api_key: str) -> ModelRevision:
+    """Return what GitLab names, with the provider that its address means.
+
+    Beside a model of Bedrock stands a placeholder, or whatever was typed in: neither is dialled.
+    """
+    provider = names.provider_of(endpoint=endpoint, identifier=identifier)
+    return ModelRevision(
+        family=family,
+        provider=provider,
+        endpoint="" if provider == names.BEDROCK else endpoint,
+        identifier=identifier,
+        api_key=api_key,
+    )
 
 
 def _adopt(named: ModelRevision) -> ModelConfig:
@@ -132,7 +161,7 @@ def _is_settled(row: SelfHostedModel, named: ModelRevision) -> bool:
 
 def _register(named: ModelRevision) -> SelfHostedModel:
     """Write the row, once even if two processes meet the model at the same time."""
-    with transaction.atomic():
+    with changes.made_by(CALLS), transaction.atomic():
         ConfigVersion.bump()  # its row lock lets one process in at a time
         row = _find(named)
         if row is None:
@@ -171,9 +200,13 @@ def _free_name(named: ModelRevision) -> str:
 
 
 def _check(named: ModelRevision, *, exclude: frozenset[str] = NOT_NAMED) -> None:
-    """Raise AdoptionRefused where a form would not take these facts; it repeats none of them."""
+    """Accept facts that a form would take.
+
+    Raises:
+        ModelMisconfigured: it would not; the message repeats none of them.
+    """
     if "\0" in named.endpoint + named.identifier + named.api_key:
-        raise AdoptionRefused("The call names an unusable model: it holds a NUL character.")
+        raise ModelMisconfigured("The call names an unusable model: it holds a NUL character.")
     try:
         named.clean_fields(exclude=exclude)
         named.clean()
@@ -183,7 +216,7 @@ def _check(named: ModelRevision, *, exclude: frozenset[str] = NOT_NAMED) -> None
             " ".join(messages) if name == "endpoint" else f"The {name} is not valid."
             for name, messages in exc.message_dict.items()
         ]
-        raise AdoptionRefused(f"The call names an unusable model. {' '.join(faults)}") from None
+        raise ModelMisconfigured(f"The call names an unusable model. {' '.join(faults)}") from None
 
 
 # What was found lately

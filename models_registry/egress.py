@@ -23,7 +23,7 @@ import ssl
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +38,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.response import assert_header_parsing
 from urllib3.util.wait import wait_for_read, wait_for_write
 
+from models_registry import egress_ledger
 from models_registry.errors import (
     AnswerTooLarge,
     BackendAuthFailed,
@@ -88,6 +89,8 @@ NEVER = tuple(
         "fd00:c1::/32",  # metadata: Oracle
     )
 )
+# Why a destination was refused.
+NEVER_DIALED, NOT_LISTED, OTHER_PEER = "never_dialed", "not_listed", "other_peer"
 # IPv6 forms that carry an IPv4 address in their last 32 bits.
 IPV4_IN_IPV6 = tuple(
     ipaddress.IPv6Network(network)
@@ -105,18 +108,23 @@ ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 # What http.client and urllib3 raise when the other side is gone or does not speak HTTP.
 FAULTS = (OSError, HTTPError, http.client.HTTPException, ValueError)
 
-# OpenSSL's X509_V_ERR_… numbers, in words.
+# OpenSSL's X509_V_ERR_… numbers: what is wrong with a certificate, in one word and in a sentence.
 CERTIFICATE_FAULTS = {
-    9: "is not valid yet; compare the clocks",
-    10: "has expired",
-    18: "is self-signed and not among the trusted authorities; paste it into the CA bundle",
-    19: "was signed by an unknown authority; paste that authority into the CA bundle",
-    20: "was signed by an unknown authority; paste that authority into the CA bundle",
-    21: "was signed by an unknown authority; paste that authority into the CA bundle",
-    23: "was revoked",
-    62: "was made for another host name",
-    64: "was made for another address",
+    9: ("not_yet_valid", "is not valid yet; compare the clocks"),
+    10: ("expired", "has expired"),
+    18: (
+        "self_signed",
+        "is self-signed and not among the trusted authorities; paste it into the CA bundle",
+    ),
+    19: (
+        "unknown_authority",
+        "was signed by an unknown authority; paste that authority into the CA bundle",
+    ),
+    23: ("revoked", "was revoked"),
+    62: ("wrong_name", "was made for another host name"),
+    64: ("wrong_name", "was made for another address"),
 }
+CERTIFICATE_FAULTS |= dict.fromkeys((20, 21), CERTIFICATE_FAULTS[19])
 
 
 # What may be reached
@@ -139,12 +147,14 @@ class _Policy:
             if any(plain in network for network in NEVER):
                 raise EgressDenied(
                     "The endpoint leads to a link-local, cloud metadata, multicast or unspecified"
-                    " address. Such an address is never dialed."
+                    " address. Such an address is never dialed.",
+                    reason=NEVER_DIALED,
                 )
             if not self._lists(host, port, plain):
                 raise EgressDenied(
                     "The endpoint's address and port are not in GATEWAY_EGRESS_ALLOW. Ask whoever"
-                    " deploys Enclave to add its network or its host name."
+                    " deploys Enclave to add its network or its host name.",
+                    reason=NOT_LISTED,
                 )
 
     def _lists(self, host: str, port: int, address: Address) -> bool:
@@ -303,15 +313,52 @@ def validate_endpoint(url: str) -> None:
         ValidationError: with a sentence that says what to change.
     """
     try:
-        target = _parse(url)
-        if target.has_query:
-            raise ModelMisconfigured("The endpoint holds a query (?…). Remove it.")
-        if target.address is not None:
-            _allowed().check(target.host, target.port, target.address)
-        elif _is_localhost(target.host):
-            _allowed().check(target.host, target.port, ipaddress.IPv4Address("127.0.0.1"))
+        check_endpoint(url)
     except ModelError as exc:
         raise ValidationError(str(exc), code=exc.code) from exc
+
+
+def check_endpoint(url: str) -> None:
+    """Pass if the URL can be a model's endpoint, as far as it is written.
+
+    Raises:
+        ModelMisconfigured: it cannot be read, or holds what an endpoint must not.
+        EgressDenied: it is an address that may not be dialed.
+    """
+    target = _parse(url)
+    if target.has_query:
+        raise ModelMisconfigured("The endpoint holds a query (?…). Remove it.")
+    _check_written(target, egress_ledger.MODEL)
+
+
+def address_of(url: str) -> str:
+    """Return host:port of a URL, and nothing else of it.
+
+    Raises:
+        ModelMisconfigured: it cannot be read.
+    """
+    target = _parse(url)
+    return egress_ledger.as_entry(target.host, target.port)
+
+
+def _check_written(target: _Target, purpose: str) -> None:
+    """Pass if the host is a name, or an address that may be dialed."""
+    address = target.address
+    if address is None and _is_localhost(target.host):
+        address = ipaddress.IPv4Address("127.0.0.1")
+    if address is not None:
+        _check_addresses(target, [address], purpose)
+
+
+def _check_addresses(target: _Target, addresses: list[Address], purpose: str) -> None:
+    """Pass if every address may be dialed; what is refused is noted."""
+    policy = _allowed()
+    try:
+        for address in addresses:
+            policy.check(target.host, target.port, address)
+    except EgressDenied as exc:
+        egress_ledger.refused(target.host, target.port, purpose, reason=exc.reason)
+        raise
 
 
 # How long it may take
@@ -332,12 +379,17 @@ class Limits:
 
 
 class Cancellation:
-    """The caller's right to stop an exchange from another thread, at any moment."""
+    """The caller's right to stop an exchange from another thread, at any moment.
 
-    __slots__ = ("_abort", "_lock", "is_cancelled")
+    `connect_ms` is how long the exchange took to connect, 0 if a connection was there already,
+    None if it has none yet.
+    """
+
+    __slots__ = ("_abort", "_lock", "connect_ms", "is_cancelled")
 
     def __init__(self) -> None:
         self.is_cancelled = False
+        self.connect_ms: float | None = None
         self._abort: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -672,10 +724,11 @@ class _Connection(HTTPConnection):
     response_class = _Response
     auto_open = 0
 
-    def __init__(self, target: _Target, ca_bundle: str) -> None:
+    def __init__(self, target: _Target, ca_bundle: str, purpose: str) -> None:
         super().__init__(target.host, target.port)
         self.target = target
         self.ca_bundle = ca_bundle
+        self.purpose = purpose
         self.wire: _Wire | None = None
         self.idle_since = 0.0
         self._sock: socket.socket | None = None
@@ -687,7 +740,11 @@ class _Connection(HTTPConnection):
         cancellation.aim(self.abort)
         try:
             clock.check_cancelled()
+            began_at, is_kept = time.monotonic(), self.wire is not None
+            if is_kept:
+                egress_ledger.reached(self.target.host, self.target.port, self.purpose)
             wire = self.wire or self._dial(clock)
+            cancellation.connect_ms = 0.0 if is_kept else (time.monotonic() - began_at) * 1000
             wire.clock = clock
             response = self._converse(wire, request)
         except BaseException as exc:
@@ -699,6 +756,12 @@ class _Connection(HTTPConnection):
             raise
         clock.head_bytes = None
         return response
+
+    def certificates(self) -> tuple[str, ...]:
+        """Return the certificates that the server sent, in PEM, its own first."""
+        # A public method from Python 3.13 on; what it calls is there from 3.10 on.
+        tls: Any = self._sock
+        return tuple(cert.public_bytes() for cert in tls._sslobj.get_unverified_chain() or ())
 
     def abort(self) -> None:
         """Wake whoever waits on this connection; it is of no use afterwards."""
@@ -732,21 +795,66 @@ class _Connection(HTTPConnection):
 
     def _dial(self, clock: _Clock) -> _Wire:
         """Resolve, check every address, connect to a checked one, and verify the certificate."""
-        try:
-            sock = self._connect(clock)
-        except socket.gaierror as exc:
-            raise BackendUnreachable(
-                "The host name cannot be resolved. Check it, and the DNS server of this machine."
-            ) from exc
-        except OSError as exc:
-            clock.check_cancelled()
-            raise _unreachable(exc) from exc
+        limit = clock.to_connect()
+        self.reach(self.find(clock, limit), clock, limit)
         if self.target.scheme == "https":
-            sock = self._secure(sock, clock)
-        self.wire = _Wire(sock, clock)
+            self.secure(clock)
+        return self.attach(clock)
+
+    def find(self, clock: _Clock, limit: _Limit) -> list[Address]:
+        """Return the addresses behind the host, each of them checked."""
+        with _in_words(clock):
+            addresses = _resolve(self.target, clock, limit)
+        _check_addresses(self.target, addresses, self.purpose)
+        return addresses
+
+    def reach(self, addresses: list[Address], clock: _Clock, limit: _Limit) -> None:
+        """Connect to the first of the addresses that answers."""
+        with _in_words(clock):
+            self._connect(addresses, clock, limit)
+        egress_ledger.reached(self.target.host, self.target.port, self.purpose)
+
+    def secure(self, clock: _Clock, *, is_verified: bool = True) -> None:
+        """Shake hands; unverified only to look at the certificates, before anything is sent."""
+        assert self._sock is not None  # noqa: S101  # it was reached
+        context = _tls_context(settings.GATEWAY_CA_BUNDLE, self.ca_bundle)
+        self._sock = self._secure(self._sock, clock, context if is_verified else _unverified())
+
+    def attach(self, clock: _Clock) -> _Wire:
+        """Put the connected socket under the clock, ready for a request."""
+        assert self._sock is not None  # noqa: S101  # it was reached
+        self.wire = _Wire(self._sock, clock)
         # The wire has what http.client asks of a socket, and the rest would go past the clock.
         self.sock = cast("socket.socket", self.wire)
         return self.wire
+
+    def send_and_end(self, data: bytes, clock: _Clock) -> None:
+        """Send everything, say that this was all, and wait until the receiver hangs up."""
+        wire = self._dial(clock)
+        wire.sendall(data)
+        wire.flush()
+        clock.head_bytes = None
+        sock = wire.sock
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(clock.left_s(clock.to_move()))
+            # A receiver that only closes its connection says the same with less ceremony.
+            with suppress(ssl.SSLEOFError, ConnectionResetError):
+                sock.unwrap()
+            return
+        sock.shutdown(socket.SHUT_WR)
+        while wire.recv_into(bytearray(READ_BYTES)):
+            pass
+
+    def send_datagrams(self, messages: Sequence[bytes], clock: _Clock) -> None:
+        """Send each message in a datagram of its own, to a checked address."""
+        address = self.find(clock, clock.to_connect())[0]
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        self._sock = sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.settimeout(clock.left_s(clock.to_move()))
+        sock.connect((str(address), self.target.port))
+        egress_ledger.reached(self.target.host, self.target.port, self.purpose)
+        for message in messages:
+            sock.send(message)
 
     # Queries
 
@@ -764,12 +872,7 @@ class _Connection(HTTPConnection):
         # The end of the connection, or an answer to no question: both make it useless.
         return False
 
-    def _connect(self, clock: _Clock) -> socket.socket:
-        limit = clock.to_connect()
-        addresses = _resolve(self.target, clock, limit)
-        policy = _allowed()
-        for address in addresses:
-            policy.check(self.target.host, self.target.port, address)
+    def _connect(self, addresses: list[Address], clock: _Clock, limit: _Limit) -> None:
         for still_to_try in range(len(addresses), 0, -1):
             address = addresses[-still_to_try]
             try:
@@ -784,14 +887,19 @@ class _Connection(HTTPConnection):
             raise limit.exceeded() from failure
         raise failure
 
-    def _connect_to(self, address: Address, timeout_s: float) -> socket.socket:
+    def _connect_to(self, address: Address, timeout_s: float) -> None:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.settimeout(timeout_s)
             sock.connect((str(address), self.target.port))
             if ipaddress.ip_address(sock.getpeername()[0]) != address:
-                raise EgressDenied("The connected peer is not the address that was checked.")
+                egress_ledger.refused(
+                    self.target.host, self.target.port, self.purpose, reason=OTHER_PEER
+                )
+                raise EgressDenied(
+                    "The connected peer is not the address that was checked.", reason=OTHER_PEER
+                )
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
@@ -800,10 +908,8 @@ class _Connection(HTTPConnection):
         except BaseException:
             sock.close()
             raise
-        return sock
 
-    def _secure(self, sock: socket.socket, clock: _Clock) -> ssl.SSLSocket:
-        context = _tls_context(settings.GATEWAY_CA_BUNDLE, self.ca_bundle)
+    def _secure(self, sock: socket.socket, clock: _Clock, context: ssl.SSLContext) -> ssl.SSLSocket:
         sock.settimeout(0)
         limit = clock.to_shake_hands()
         try:
@@ -822,6 +928,21 @@ class _Connection(HTTPConnection):
         except OSError as exc:
             clock.check_cancelled()
             raise _tls_failure(exc) from exc
+
+
+@contextmanager
+def _in_words(clock: _Clock) -> Iterator[None]:
+    """Turn what the system says on the way to a server into an error of ours."""
+    try:
+        yield
+    except socket.gaierror as exc:
+        raise BackendUnreachable(
+            "The host name cannot be resolved. Check it, and the DNS server of this machine.",
+            reason="unknown_name",
+        ) from exc
+    except OSError as exc:
+        clock.check_cancelled()
+        raise _unreachable(exc) from exc
 
 
 def _resolve(target: _Target, clock: _Clock, limit: _Limit) -> list[Address]:
@@ -881,6 +1002,15 @@ def _tls_context(bundle_file: str, ca_bundle: str) -> ssl.SSLContext:
     return context
 
 
+@lru_cache(maxsize=1)
+def _unverified() -> ssl.SSLContext:
+    """Return a context that accepts any certificate, to look at one that was refused."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def _no_answer(exc: Exception) -> ModelError:
     if isinstance(exc, OSError):
         return BackendUnreachable("The server hung up without an answer.")
@@ -889,20 +1019,24 @@ def _no_answer(exc: Exception) -> ModelError:
 
 def _unreachable(exc: OSError) -> BackendUnreachable:
     if isinstance(exc, ConnectionRefusedError):
-        return BackendUnreachable("The server refused the connection. Is it running on this port?")
+        return BackendUnreachable(
+            "The server refused the connection. Is it running on this port?", reason="refused"
+        )
     if exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return BackendUnreachable("There is no route to the server.")
+        return BackendUnreachable("There is no route to the server.", reason="no_route")
     return BackendUnreachable("The connection to the server failed.")
 
 
 def _tls_failure(exc: OSError) -> BackendTlsFailed:
     if isinstance(exc, ssl.SSLCertVerificationError):
-        fault = CERTIFICATE_FAULTS.get(exc.verify_code, "was not accepted by OpenSSL")
-        return BackendTlsFailed(f"The server's certificate {fault}.")
+        reason, fault = CERTIFICATE_FAULTS.get(exc.verify_code, ("", "was not accepted by OpenSSL"))
+        return BackendTlsFailed(f"The server's certificate {fault}.", reason=reason)
     if isinstance(exc, ssl.SSLError) and exc.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-        return BackendTlsFailed("The server does not speak TLS on this port. Did you mean http://?")
+        return BackendTlsFailed(
+            "The server does not speak TLS on this port. Did you mean http://?", reason="not_tls"
+        )
     if isinstance(exc, ssl.SSLError) and "PROTOCOL" in (exc.reason or ""):
-        return BackendTlsFailed("The server offers no TLS version from 1.2 on.")
+        return BackendTlsFailed("The server offers no TLS version from 1.2 on.", reason="old_tls")
     return BackendTlsFailed("The server broke off the TLS handshake.")
 
 
@@ -912,10 +1046,11 @@ def _tls_failure(exc: OSError) -> BackendTlsFailed:
 class _Pool:
     """The idle connections to one server under one key, newest last."""
 
-    def __init__(self, target: _Target, ca_bundle: str) -> None:
+    def __init__(self, target: _Target, ca_bundle: str, purpose: str) -> None:
         self.is_closed = False
         self._target = target
         self._ca_bundle = ca_bundle
+        self._purpose = purpose
         self._idle: deque[_Connection] = deque()
 
     def take(self) -> _Connection | None:
@@ -930,7 +1065,7 @@ class _Pool:
             connection.hang_up()
 
     def new(self) -> _Connection:
-        return _Connection(self._target, self._ca_bundle)
+        return _Connection(self._target, self._ca_bundle, self._purpose)
 
     def give_back(self, connection: _Connection) -> None:
         """Keep a connection for the next request; let go of those that waited too long."""
@@ -953,16 +1088,16 @@ class _Pool:
                 self._idle.popleft().hang_up()
 
 
-_pools: OrderedDict[tuple[str, str, int, str, str], _Pool] = OrderedDict()
+_pools: OrderedDict[tuple[str, str, int, str, str, str], _Pool] = OrderedDict()
 _pools_lock = threading.Lock()
 
 
-def _pool(target: _Target, ca_bundle: str, pool_key: str) -> _Pool:
-    key = (target.scheme, target.host, target.port, ca_bundle, pool_key)
+def _pool(target: _Target, ca_bundle: str, pool_key: str, purpose: str) -> _Pool:
+    key = (target.scheme, target.host, target.port, ca_bundle, pool_key, purpose)
     with _pools_lock:
         pool = _pools.get(key)
         if pool is None:
-            pool = _pools[key] = _Pool(target, ca_bundle)
+            pool = _pools[key] = _Pool(target, ca_bundle, purpose)
         _pools.move_to_end(key)
         evicted = _pools.popitem(last=False)[1] if len(_pools) > POOLS_MAX else None
     if evicted is not None:
@@ -1067,10 +1202,12 @@ def exchange(
     cancellation: Cancellation | None = None,
     ca_bundle: str = "",
     pool_key: str = "",
+    purpose: str = egress_ledger.MODEL,
 ) -> Iterator[Reply]:
     """Send one request and yield the reply, whose status is for the caller to judge.
 
-    Connections are shared only between requests with equal server, `ca_bundle` and `pool_key`.
+    Connections are shared only between requests with equal server, `ca_bundle`, `pool_key` and
+    `purpose`, under which the egress report shows the destination.
     Nothing is retried, except once on a fresh connection when a kept-alive one proves closed.
 
     Raises:
@@ -1085,7 +1222,7 @@ def exchange(
     target = _parse(url)
     cancellation = cancellation or Cancellation()
     clock = _Clock(limits, cancellation)
-    pool = _pool(target, ca_bundle, pool_key)
+    pool = _pool(target, ca_bundle, pool_key, purpose)
     request = _Request(
         method=method, path=target.path, headers=_sendable(headers, target), body=body
     )
@@ -1146,14 +1283,172 @@ def _check_status(reply: Reply) -> None:
             "The server answered with a redirect, and redirects are not followed."
             " Enter the address it leads to as the endpoint.",
             status=reply.status,
+            reason="redirect",
         )
     encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding != "identity" and reply.status < 300:
         raise MalformedReply("The server compressed its answer, which it was asked not to do.")
 
 
+class Walk:
+    """The way to a server that `exchange` goes in one stride, one step at a time: for looking.
+
+    The connection it makes serves the next exchange with equal `pool_key`, which should be a key of
+    its own. What a step raises is what an exchange would raise there.
+    """
+
+    def __init__(self, url: str, *, ca_bundle: str, pool_key: str, limits: Limits) -> None:
+        """Read the URL.
+
+        Raises:
+            ModelMisconfigured: it cannot be used.
+        """
+        self._target = _parse(url)
+        self._clock = _Clock(limits, Cancellation())
+        self._pool = _pool(self._target, ca_bundle, pool_key, egress_ledger.MODEL)
+        self._connection = self._pool.new()
+        self._addresses: list[Address] = []
+        self.is_tls = self._target.scheme == "https"
+        self.host, self.port = self._target.host, self._target.port
+        self.is_name = self._target.address is None
+
+    def check(self) -> None:
+        """Pass unless the host is written as an address that may not be dialed."""
+        _check_written(self._target, egress_ledger.MODEL)
+
+    def resolve(self) -> tuple[str, ...]:
+        """Return the addresses behind the host, each of them checked."""
+        self._addresses = self._connection.find(self._clock, self._clock.to_connect())
+        return tuple(map(str, self._addresses))
+
+    def connect(self) -> None:
+        """Connect to one of the addresses that were resolved."""
+        self._connection.reach(self._addresses, self._clock, self._clock.to_connect())
+
+    def secure(self) -> tuple[str, ...]:
+        """Verify the server's certificate; return what it sent, in PEM, its own first."""
+        self._connection.secure(self._clock)
+        return self._connection.certificates()
+
+    def presented(self) -> tuple[str, ...]:
+        """Return the certificates that the server shows to anybody; none if it speaks no TLS.
+
+        Nothing is sent but the handshake.
+        """
+        looking = self._pool.new()
+        try:
+            looking.reach(self._addresses, self._clock, self._clock.to_connect())
+            looking.secure(self._clock, is_verified=False)
+            return looking.certificates()
+        except ModelError:
+            return ()
+        finally:
+            looking.hang_up()
+
+    def keep(self) -> None:
+        """Leave the connection to the next exchange."""
+        self._connection.attach(self._clock)
+        self._pool.give_back(self._connection)
+
+    def close(self) -> None:
+        """Let go of every connection that this walk and its exchanges made."""
+        self._connection.hang_up()
+        with _pools_lock:
+            for key in [key for key, pool in _pools.items() if pool is self._pool]:
+                del _pools[key]
+        self._pool.close()
+
+
+def send_syslog(url: str, messages: Sequence[bytes], *, timeout_s: float) -> None:
+    """Send messages to a syslog receiver: tcp://host:port, tls://, udp://, or unix:///path.
+
+    Over TCP and TLS the octets are counted, and the receiver has everything once it hung up in
+    answer to our end. Source: RFC 6587, section 3.4.1; RFC 5425, section 4.3; RFC 5426.
+
+    Raises:
+        ModelError: they cannot be delivered; see `exchange`.
+    """
+    receiver = parse_receiver(url)
+    if receiver.target is None:
+        _send_to_path(receiver.path, messages, timeout_s)
+        return
+    limits = Limits(
+        deadline_at=time.monotonic() + timeout_s,
+        first_byte_s=timeout_s,
+        idle_s=timeout_s,
+        max_bytes=READ_BYTES,
+    )
+    clock = _Clock(limits, Cancellation())
+    connection = _Connection(receiver.target, "", egress_ledger.SIEM)
+    try:
+        if receiver.is_datagram:
+            connection.send_datagrams(messages, clock)
+        else:
+            framed = b"".join(b"%d %b" % (len(message), message) for message in messages)
+            connection.send_and_end(framed, clock)
+    except FAULTS as exc:
+        raise BackendUnreachable("The receiver hung up before it had everything.") from exc
+    finally:
+        connection.hang_up()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receiver:
+    """Where syslog goes: a host, or the path of a local datagram socket."""
+
+    target: _Target | None = None
+    path: str = ""
+    is_datagram: bool = False
+
+
+def parse_receiver(url: str) -> Receiver:
+    """Return the receiver that a URL names.
+
+    Raises:
+        ModelMisconfigured: it names none.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix" and rest.startswith("/"):
+        return Receiver(path=rest)
+    if scheme not in ("tcp", "tls", "udp"):
+        raise ModelMisconfigured(
+            "The receiver must begin with tcp://, tls://, udp:// or unix:///, or for HTTP with"
+            " http:// or https://."
+        )
+    target = _parse(f"{'https' if scheme == 'tls' else 'http'}://{rest}")
+    if not target.host_header.endswith(f":{target.port}") or target.path != "/":
+        raise ModelMisconfigured("The receiver must name a host and a port: tls://host:6514.")
+    return Receiver(target=target, is_datagram=scheme == "udp")
+
+
+def _send_to_path(path: str, messages: Sequence[bytes], timeout_s: float) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(path)
+            for message in messages:
+                sock.send(message)
+        except OSError as exc:
+            raise BackendUnreachable("The local socket of the receiver takes nothing.") from exc
+
+
+def require_success(reply: Reply) -> None:
+    """Pass if the status says that the request was done.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if not 200 <= reply.status < 300:
+        raise _refusal(reply.status)
+
+
 def fetch_json(
-    url: str, *, timeout_s: float = 3.0, max_bytes: int = 1_000_000, ca_bundle: str = ""
+    url: str,
+    *,
+    timeout_s: float = 3.0,
+    max_bytes: int = 1_000_000,
+    ca_bundle: str = "",
+    purpose: str = egress_ledger.GITLAB,
 ) -> Any:
     """Return the JSON document at a URL.
 
@@ -1168,7 +1463,13 @@ def fetch_json(
     )
     headers = {"Accept": "application/json"}
     with exchange(
-        "GET", url, headers=headers, body=None, limits=limits, ca_bundle=ca_bundle
+        "GET",
+        url,
+        headers=headers,
+        body=None,
+        limits=limits,
+        ca_bundle=ca_bundle,
+        purpose=purpose,
     ) as reply:
         if reply.status != http.client.OK:
             raise _refusal(reply.status)

@@ -13,6 +13,7 @@ ModelError
 ├── BackendFailed           5xx
 ├── MalformedReply          a 2xx that is not what the wire format promises, or ends too early
 ├── AnswerTooLarge          more than GATEWAY_ANSWER_MAX_BYTES
+├── BatchTooLarge           more texts to embed, or more of their vectors, than one call may have
 ├── InferenceCancelled      we stopped it: the caller left
 └── ModelMisconfigured      the row itself cannot work: no endpoint, unknown provider, bad key
 
@@ -29,10 +30,14 @@ class ModelError(Exception):
     code = "model_error"
     is_retryable = False
 
-    def __init__(self, message: str = "", *, status: int | None = None) -> None:
-        """Keep the backend's HTTP status, if it gave one."""
+    def __init__(self, message: str = "", *, status: int | None = None, reason: str = "") -> None:
+        """Keep the backend's HTTP status, if it gave one, and what exactly is wrong, in one word.
+
+        The connection test finds its advice by `reason` (`models_registry/advice.py`).
+        """
         super().__init__(message or (self.__doc__ or "").strip())
         self.status = status
+        self.reason = reason
 
 
 class BackendUnreachable(ModelError):
@@ -113,6 +118,12 @@ class AnswerTooLarge(ModelError):
     """The model server's answer is larger than GATEWAY_ANSWER_MAX_BYTES."""
 
     code = "answer_too_large"
+
+
+class BatchTooLarge(ModelError):
+    """There are more texts to embed, or more of their vectors, than one call may have."""
+
+    code = "batch_too_large"
 
 
 class InferenceCancelled(ModelError):

@@ -27,6 +27,11 @@ class Family:
     takes_system: bool = True
 
 
+# The family whose models turn texts into vectors, and do nothing else.
+EMBEDDING = "embedding"
+# The family of everything else that GitLab has no name for.
+GENERAL = "general"
+
 FAMILIES = {
     family.slug: family
     for family in (
@@ -79,9 +84,7 @@ FAMILIES = {
             temperature=None,
             max_tokens=None,
         ),
-        Family(
-            slug="general", label="General", context_window=200_000, prompt_folders=("general",)
-        ),
+        Family(slug=GENERAL, label="General", context_window=200_000, prompt_folders=("general",)),
         Family(
             slug="gemini",
             label="Gemini",
@@ -97,7 +100,7 @@ FAMILIES = {
             prompt_folders=("qwen",),
             max_tokens=8_192,
         ),
-        Family(slug="embedding", label="Embedding", context_window=200_000),
+        Family(slug=EMBEDDING, label="Embedding", context_window=200_000),
     )
 }
 

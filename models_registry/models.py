@@ -11,14 +11,15 @@ import hmac
 import json
 from typing import Any, ClassVar
 
-from cryptography import x509
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models, transaction
+from django.db import models
 
-from models_registry import egress, families, providers
+from models_registry import certificates, egress, families, providers
+from models_registry.changes import ConfigChange  # noqa: F401  # its table
 from models_registry.configuration import Configuration, ConfigVersion  # noqa: F401  # its table
+from models_registry.egress_ledger import as_entry
 from models_registry.errors import ModelMisconfigured
 from models_registry.fields import CannotDecrypt, EncryptedTextField, clear_text
 from models_registry.providers.types import ModelConfig
@@ -37,7 +38,7 @@ class State(models.TextChoices):
 def validate_pem(value: str) -> None:
     """Refuse a CA bundle that holds no certificate or a broken one."""
     try:
-        x509.load_pem_x509_certificates(value.encode())
+        certificates.as_pem(value.encode())
     except ValueError:
         raise ValidationError(
             "This is not a PEM file with certificates (-----BEGIN CERTIFICATE-----)."
@@ -120,8 +121,16 @@ class Connection(models.Model):
 
     def clean(self) -> None:
         """Refuse a row that could not be called."""
-        if self.provider != "echo" and not self.endpoint:
+        if not self.endpoint and self.provider not in providers.WITHOUT_ENDPOINT:
             raise ValidationError({"endpoint": "This provider needs the address of a backend."})
+
+    def digest_as(self, name: str) -> str:
+        """Return what stands for this connection under a name, in revisions and in tests.
+
+        Raises:
+            CannotDecrypt: the key was encrypted with a key we no longer have.
+        """
+        return hashlib.sha256(f"{name}\n{self.fingerprint()}".encode()).hexdigest()
 
     def fingerprint(self) -> str:
         """Return what two equal connections have in common, without revealing the key.
@@ -153,17 +162,16 @@ class SelfHostedModel(Connection, Configuration):
 
     # Mutators
 
-    def save(self, **kwargs: Any) -> None:
-        """Save the row and, where the connection changed, a new revision.
+    def write(self, **kwargs: Any) -> None:
+        """Write the row and, where the connection changed, a new revision.
 
         Raises:
             CannotDecrypt: the stored key was encrypted with a key we no longer have.
         """
-        with transaction.atomic():
-            super().save(**kwargs)
-            previous_id, self.current = self.current_id, ModelRevision.of(self, model=self)
-            if self.current_id != previous_id:
-                super().save(update_fields=["current"])
+        super().write(**kwargs)
+        previous_id, self.current = self.current_id, ModelRevision.of(self, model=self)
+        if self.current_id != previous_id:
+            super().write(update_fields=["current"])
 
 
 class ModelRevision(Connection):
@@ -199,7 +207,7 @@ class ModelRevision(Connection):
         """
         columns = {column: getattr(connection, column) for column in cls.COLUMNS}
         name = model.name if model else UNREGISTERED
-        digest = hashlib.sha256(f"{name}\n{connection.fingerprint()}".encode()).hexdigest()
+        digest = connection.digest_as(name)
         # Not get_or_create: without a model the database allows twins, and the first one will do.
         known = cls.objects.filter(model=model, digest=digest).order_by("pk").first()
         if known:
@@ -254,3 +262,53 @@ class ModelRevision(Connection):
             idle_s=self.idle_s,
             deadline_s=self.deadline_s,
         )
+
+
+class ModelCheck(models.Model):
+    """One connection test. `digest` says of what: of a connection, be it saved or not.
+
+    Only the last test of each connection is kept; what people did stands in the admin's history.
+    """
+
+    class State(models.TextChoices):
+        """How it ended; one that was left before its end is stopped."""
+
+        RUNNING = "running", "Running"
+        PASSED = "passed", "Passed"
+        FAILED = "failed", "Failed"
+        STOPPED = "stopped", "Stopped"
+
+    digest = models.CharField(max_length=64, db_index=True)
+    address = models.CharField(max_length=300, blank=True)
+    by = models.CharField(max_length=150)
+    started_at = models.DateTimeField(db_index=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
+    since = models.DateTimeField(help_text="When it first ended so, without another end between.")
+    failed_step = models.CharField("step that failed", max_length=50, blank=True)
+    steps = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"{self.state} at {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class EgressDestination(models.Model):
+    """A server that was reached, or refused, and what for; written by `egress_report.flush`."""
+
+    host = models.CharField(max_length=253)
+    port = models.PositiveIntegerField()
+    purpose = models.CharField(max_length=50)
+    reached = models.PositiveBigIntegerField("times reached", default=0)
+    first_at = models.DateTimeField("first reached", null=True)
+    last_at = models.DateTimeField("last reached", null=True)
+    refused = models.PositiveBigIntegerField("times refused", default=0)
+    refused_at = models.DateTimeField("last refused", null=True)
+    reason = models.CharField(max_length=50, blank=True)
+
+    class Meta:
+        verbose_name = "egress destination"
+        constraints = (
+            models.UniqueConstraint(fields=["host", "port", "purpose"], name="one_row_per_target"),
+        )
+
+    def __str__(self) -> str:
+        return f"{as_entry(self.host, self.port)} ({self.purpose})"

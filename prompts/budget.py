@@ -9,18 +9,25 @@ side for code, and a backend does not refuse what we call fitting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+import orjson
+
+from models_registry.providers.embedding import Texts
+from models_registry.providers.types import Prompt, ToolCall
 from prompts.renderer import MAX_PROMPT_BYTES
 
 BYTES_PER_TOKEN = 3
-# What a chat format puts around messages.
+# What a chat format puts around messages: all of a prompt's own, and each turn of a conversation.
 MARKER_TOKENS = 64
+TURN_TOKENS = 8
 # How much of a window an answer may claim from the inputs.
 ANSWER_SHARE = 0.25
+# What a model is given of one image: vendors cut larger ones down to about this.
+IMAGE_TOKENS = 1_600
 # How long an answer may become where nobody says it.
 USUAL_ANSWER_TOKENS = 4096
 # Room in the window for the answer (128 tokens at most), the system message and the markers.
@@ -72,8 +79,7 @@ def fit(
     first, all of it if need be. The others stay whole: if they alone are too long, the model says
     so. The answer may claim up to a quarter of the window.
     """
-    answer = min(answer_tokens or USUAL_ANSWER_TOKENS, int(ANSWER_SHARE * window_tokens))
-    room = min(window_tokens - fixed_tokens - answer - MARKER_TOKENS, MAX_INPUT_TOKENS)
+    room = _room(fixed_tokens, answer_tokens, window_tokens)
     limit = max(room, 0) * BYTES_PER_TOKEN
     # No character takes more than four bytes: what is surely short enough is not measured.
     if 4 * sum(map(len, inputs.values())) <= limit:
@@ -94,6 +100,36 @@ def fit(
     )
 
 
+def fit_past(
+    exchanges: Sequence[Sequence[str]],
+    *,
+    needed_tokens: int,
+    answer_tokens: int | None,
+    window_tokens: int,
+) -> int:
+    """Return how many exchanges of a conversation fit, counted from the latest.
+
+    `needed_tokens` is what else the prompt holds; the answer may claim what `fit` gives it.
+    """
+    room = _room(needed_tokens, answer_tokens, window_tokens)
+    for count, exchange in enumerate(reversed(exchanges)):
+        room -= turn_tokens(exchange)
+        if room < 0:
+            return count
+    return len(exchanges)
+
+
+def turn_tokens(texts: Iterable[str]) -> int:
+    """Return about how many tokens the turns of a conversation have."""
+    return sum(estimate_tokens(text) + TURN_TOKENS for text in texts)
+
+
+def _room(needed_tokens: int, answer_tokens: int | None, window_tokens: int) -> int:
+    """Return how many tokens are left beside what is needed and the answer; may be negative."""
+    answer = min(answer_tokens or USUAL_ANSWER_TOKENS, int(ANSWER_SHARE * window_tokens))
+    return min(window_tokens - answer - MARKER_TOKENS, MAX_INPUT_TOKENS) - needed_tokens
+
+
 def answer_room(*, answer_tokens: int, prompt: Sequence[str], window_tokens: int) -> int:
     """Return how long the answer may be: servers refuse what could overflow the window.
 
@@ -102,7 +138,16 @@ def answer_room(*, answer_tokens: int, prompt: Sequence[str], window_tokens: int
     characters = sum(map(len, prompt))
     if 4 * characters <= (window_tokens - answer_tokens - MARKER_TOKENS) * BYTES_PER_TOKEN:
         return answer_tokens
-    left = window_tokens - MARKER_TOKENS - sum(map(estimate_tokens, prompt))
+    return limit_answer(
+        answer_tokens=answer_tokens,
+        prompt_tokens=sum(map(estimate_tokens, prompt)),
+        window_tokens=window_tokens,
+    )
+
+
+def limit_answer(*, answer_tokens: int, prompt_tokens: int, window_tokens: int) -> int:
+    """Return `answer_room` for a prompt of about this many tokens."""
+    left = window_tokens - MARKER_TOKENS - prompt_tokens
     return min(answer_tokens, max(left, int(ANSWER_SHARE * window_tokens), 1))
 
 
@@ -145,6 +190,30 @@ def _cuts(kept: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Cut]:
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has; 0 only for an empty one."""
     return ceil(_size(text) / BYTES_PER_TOKEN)
+
+
+def estimate_prompt(question: Prompt | Texts) -> int:
+    """Return about how many tokens a question has, its tools and images included."""
+    if isinstance(question, Texts):
+        return sum(map(estimate_tokens, question.texts))
+    return sum(map(estimate_tokens, texts_of(question))) + IMAGE_TOKENS * count_images(question)
+
+
+def estimate_answer(text: str, tool_calls: Sequence[ToolCall]) -> int:
+    """Return about how many tokens an answer took."""
+    return estimate_tokens(text) + sum(estimate_tokens(c.name + c.arguments) for c in tool_calls)
+
+
+def texts_of(prompt: Prompt) -> list[str]:
+    """Return everything that a model reads of a prompt, except for images."""
+    texts = [prompt.text or "", *(message.content for message in prompt.messages)]
+    texts += [c.name + c.arguments for message in prompt.messages for c in message.tool_calls]
+    return texts + [orjson.dumps(tool).decode() for tool in prompt.tools]
+
+
+def count_images(prompt: Prompt) -> int:
+    """Return how many images a prompt holds."""
+    return sum(part["type"] != "text" for m in prompt.messages for part in m.parts)
 
 
 def _size(text: str) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models_registry.families import FAMILIES, Family
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Message, Prompt
 from prompts import budget
 from prompts.budget import Cut, End
@@ -26,6 +28,7 @@ from prompts.renderer import Template, check_size, compile_template
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 DEFAULT = "default"
+HISTORY = "history"
 
 _InputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 _Stop = Annotated[str, Field(min_length=1)]
@@ -68,13 +71,39 @@ class Definition:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Turns:
+    """The conversation that goes after a prompt's own messages.
+
+    `current` is what has to be answered. `past` are the exchanges before it, each of which begins
+    with a question; the oldest gives way first where the window is small.
+    """
+
+    past: tuple[tuple[Message, ...], ...] = ()
+    current: tuple[Message, ...] = ()
+
+
+NO_TURNS = Turns()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameters:
+    """What a caller wants in place of a prompt's own parameters."""
+
+    max_tokens: int
+    temperature: float
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
     """A prompt, which definition it came from, and what became of the inputs.
 
-    `inputs` are all that were given, as the prompt holds them; `cut` says how much of them that is.
+    `inputs` are all that were given, as the prompt holds them; `cut` says how much of them that is,
+    and under HISTORY how much of the conversation. Texts to embed stand in the place of a prompt,
+    and come from no definition.
     """
 
-    prompt: Prompt
+    prompt: Prompt | Texts
     version: str
     digest: str
     inputs: Mapping[str, str]
@@ -100,7 +129,7 @@ class _File(BaseModel):
     optional: list[_InputName] = Field(default_factory=list)
     aliases: dict[_InputName, _InputName] = Field(default_factory=dict)
     cut: dict[_InputName, End] = Field(default_factory=dict)
-    messages: list[_Turn] = Field(min_length=1, max_length=32)
+    messages: list[_Turn] = Field(max_length=32)
     text: str | None = None
     prefill: str | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -116,6 +145,8 @@ def render(
     family: str,
     inputs: Mapping[str, str],
     context: Sequence[str] = (),
+    turns: Turns = NO_TURNS,
+    parameters: Parameters | None = None,
     window_tokens: int | None = None,
     has_native_fim: bool = False,
     takes_prefill: bool = False,
@@ -124,7 +155,8 @@ def render(
 
     A model with native fill-in-the-middle gets the definition's `text`, where there is one. The
     start of the answer that a definition may prescribe is sent only to a model that continues it.
-    `context` is what of the repository goes before code at a cursor; other prompts have none.
+    `context` is what of the repository goes before code at a cursor, `turns` the conversation that
+    goes after a prompt's own messages; most prompts have neither.
     `window_tokens` None stands for the family's.
 
     Raises:
@@ -133,8 +165,10 @@ def render(
         PromptTooLarge: all messages together are over MAX_PROMPT_BYTES.
     """
     definition = get_definition(feature, family)
+    if parameters is not None:
+        definition = replace(definition, **asdict(parameters))
     window = FAMILIES[family].context_window if window_tokens is None else window_tokens
-    fitted = _fitted(definition, _complete(definition, inputs), context, window)
+    fitted = _fitted(definition, _complete(definition, inputs), context, turns, window)
     if has_native_fim and definition.text is not None:
         prompt = Prompt(
             text=definition.text.render(fitted.values),
@@ -143,7 +177,7 @@ def render(
             stop=definition.text_stop,
         )
     else:
-        prompt = _chat(definition, fitted.values, FAMILIES[family], window, takes_prefill)
+        prompt = _chat(definition, fitted, FAMILIES[family], window, takes_prefill)
     return Rendered(
         prompt=prompt,
         version=definition.version,
@@ -154,13 +188,19 @@ def render(
     )
 
 
+def verbatim(texts: Texts) -> Rendered:
+    """Return texts as the question they are: whoever wants vectors needs no words of ours."""
+    return Rendered(prompt=texts, version="", digest="", inputs={}, cut={}, context_tokens=0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fitted:
-    """The values of a definition's inputs, cut to fit."""
+    """The values of a definition's inputs and the conversation after it, cut to fit."""
 
     values: Mapping[str, str]
     cut: Mapping[str, Cut]
     context_tokens: int = 0
+    turns: tuple[Message, ...] = ()
 
 
 def _complete(definition: Definition, inputs: Mapping[str, str]) -> dict[str, str]:
@@ -180,7 +220,11 @@ def _complete(definition: Definition, inputs: Mapping[str, str]) -> dict[str, st
 
 
 def _fitted(
-    definition: Definition, values: dict[str, str], context: Sequence[str], window: int
+    definition: Definition,
+    values: dict[str, str],
+    context: Sequence[str],
+    turns: Turns,
+    window: int,
 ) -> _Fitted:
     if definition.is_code:
         code = budget.fit_code(
@@ -191,29 +235,61 @@ def _fitted(
     fitted = budget.fit(
         values,
         cut=definition.cut,
-        fixed_tokens=definition.fixed_tokens,
+        fixed_tokens=definition.fixed_tokens + budget.turn_tokens(_texts(turns.current)),
         answer_tokens=definition.max_tokens,
         window_tokens=window,
     )
-    return _Fitted(values={**values, **fitted.inputs}, cut=fitted.cut)
+    values = {**values, **fitted.inputs}
+    kept, forgotten = _remembered(definition, values, turns, window)
+    return _Fitted(
+        values=values,
+        cut={**fitted.cut, **forgotten},
+        turns=(*chain.from_iterable(kept), *turns.current),
+    )
+
+
+def _remembered(
+    definition: Definition, values: Mapping[str, str], turns: Turns, window: int
+) -> tuple[tuple[tuple[Message, ...], ...], dict[str, Cut]]:
+    """Return the latest exchanges that fit, and how much of the conversation they are."""
+    if not turns.past:
+        return (), {}
+    needed = definition.fixed_tokens + sum(map(budget.estimate_tokens, values.values()))
+    past = [_texts(exchange) for exchange in turns.past]
+    forgotten = len(past) - budget.fit_past(
+        past,
+        needed_tokens=needed + budget.turn_tokens(_texts(turns.current)),
+        answer_tokens=definition.max_tokens,
+        window_tokens=window,
+    )
+    if not forgotten:
+        return turns.past, {}
+    sizes = [sum(map(len, exchange)) for exchange in past]
+    return turns.past[forgotten:], {HISTORY: Cut(kept=sum(sizes[forgotten:]), of=sum(sizes))}
+
+
+def _texts(turns: Sequence[Message]) -> list[str]:
+    return [turn.content for turn in turns]
 
 
 def _chat(
     definition: Definition,
-    values: Mapping[str, str],
+    fitted: _Fitted,
     family: Family,
     window: int,
     takes_prefill: bool,
 ) -> Prompt:
+    values = fitted.values
     messages = [
         Message(role=role, content=template.render(values))
         for role, template in definition.messages
     ]
+    messages += fitted.turns
     if not family.takes_system:
-        messages = _without_system(messages)
+        messages = without_system(messages)
     if takes_prefill and definition.prefill is not None:
         messages.append(Message(role="assistant", content=definition.prefill.render(values)))
-    texts = [message.content for message in messages]
+    texts = _texts(messages)
     check_size(*texts)
     max_tokens = family.max_tokens if definition.max_tokens is None else definition.max_tokens
     if max_tokens is not None:
@@ -230,12 +306,20 @@ def _chat(
     )
 
 
-def _without_system(messages: list[Message]) -> list[Message]:
+def without_system(messages: list[Message]) -> list[Message]:
     """Return the messages with the system's words at the head of the first message after it."""
-    if messages[0].role != "system" or len(messages) == 1:
+    if len(messages) < 2 or messages[0].role != "system":
         return messages
     system, first, *rest = messages
-    return [Message(role=first.role, content=f"{system.content}\n\n{first.content}"), *rest]
+    words = {"type": "text", "text": system.content}
+    return [
+        replace(
+            first,
+            content=f"{system.content}\n\n{first.content}",
+            parts=(words, *first.parts) if first.parts else (),
+        ),
+        *rest,
+    ]
 
 
 @cache
@@ -277,6 +361,14 @@ def all_definitions() -> Mapping[tuple[str, str], Definition]:
     """
     paths = sorted(DEFINITIONS.glob("*/*.yml"))
     return {(path.parent.name, path.stem): read_definition(path) for path in paths}
+
+
+def text_of(digest: str) -> str:
+    """Return the file of the definition with a digest; "" if this release has none."""
+    for (feature, folder), definition in all_definitions().items():
+        if definition.digest == digest:
+            return (DEFINITIONS / feature / f"{folder}.yml").read_text(encoding="utf-8")
+    return ""
 
 
 def read_definition(path: Path) -> Definition:

@@ -21,6 +21,8 @@ LOCKS = {
     "run": ("requirements.txt",),
     "dev": ("requirements.txt", "requirements-dev.txt"),
 }
+# In an unpacked bundle (scripts/bundle.py): then no index is asked.
+WHEELS = "wheels"
 # What pip says, and what it means. The first that is found in its output is told.
 REASONS = (
     (
@@ -53,6 +55,10 @@ REASONS = (
         ),
         "The package index cannot be reached; check the network, or name your mirror with"
         " PIP_INDEX_URL.",
+    ),
+    (
+        re.compile(r"No matching distribution found(?s:.*)/wheels|/wheels(?s:.*)No matching dist"),
+        "The bundle was made for another Python or another kind of machine; its name says which.",
     ),
     (
         re.compile(r"No matching distribution found"),
@@ -162,6 +168,8 @@ def install(venv: Path, what: str, *, root: Path, say: Callable[[str], None]) ->
     say(f"Installing {total} packages from {' and '.join(locks)} …")
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--require-hashes"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    if (root / WHEELS).is_dir():
+        command += ["--no-index", "--find-links", str(root / WHEELS)]
     for lock in locks:
         command += ["-r", str(root / lock)]
     with (

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.rig.backend import ScriptedBackend
+from tests.rig.bedrock import BedrockStandIn
 from tests.rig.gitlab import FakeGitLab
 from tests.rig.llama import LlamaServer
 from tests.rig.services import Missing, PostgresServer, RedisServer, find_chromium
+from tests.rig.vendor import ScriptedVendor
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -65,10 +67,13 @@ def _forget_configuration() -> Iterator[None]:
     """Keep no configuration of an earlier test: its rows are rolled back, its ids come again."""
     yield
     from features import snapshot
-    from models_registry import adoption, revisions
+    from gateway.audit import ladders
+    from models_registry import adoption, egress_ledger, revisions
 
     snapshot.forget()
+    egress_ledger.take()
     adoption.forget()
+    ladders.forget()
     revisions.get.cache_clear()
 
 
@@ -121,6 +126,22 @@ def backend() -> Iterator[ScriptedBackend]:
     server.close()
 
 
+@pytest.fixture
+def bedrock() -> Iterator[BedrockStandIn]:
+    """A stand-in for AWS Bedrock that believes its access keys and the API key `good`."""
+    server = BedrockStandIn(bearers=("good",))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def vendor() -> Iterator[ScriptedVendor]:
+    """A scripted gateway of the vendor's, of this test's own."""
+    server = ScriptedVendor()
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="session")
 def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
     """The llama.cpp server that `llama` hands out."""
@@ -133,6 +154,14 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServ
 def llama(llama_server: LlamaServer) -> LlamaServer:
     """A real llama.cpp server; a test that kills it starts one of its own instead."""
     return llama_server
+
+
+@pytest.fixture(scope="session")
+def llama_embedding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
+    """A real llama.cpp server that turns texts into vectors."""
+    server = LlamaServer(tmp_path_factory.mktemp("llama-embedding"), embeds=True)
+    yield server
+    server.close()
 
 
 # Services

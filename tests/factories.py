@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from features.models import ApiKey, FeatureRule, Group, Membership
+from features.models import ApiKey, FeatureRule, Group, Membership, VendorRoute
 from models_registry.models import SelfHostedModel
 
 FEATURE = "code_completions"
@@ -49,6 +49,12 @@ def make_member(group: Group, user_ref: str) -> Membership:
     """Return a saved membership."""
     membership: Membership = Membership.objects.create(group=group, user_ref=user_ref)
     return membership
+
+
+def open_vendor_route() -> VendorRoute:
+    """Return the switch of the vendor route, on."""
+    route: VendorRoute = VendorRoute.objects.create(is_on=True)
+    return route
 
 
 def make_api_key(group: Group | None = None, **facts: Any) -> tuple[ApiKey, str]:

@@ -329,7 +329,7 @@ class TestStop:
         served.start()
         served.manage(
             "from models_registry.models import SelfHostedModel\n"
-            "model = SelfHostedModel.objects.get()\n"
+            "model = SelfHostedModel.objects.get(name='echo')\n"
             "model.provider, model.endpoint = 'openai_compatible', "
             f"{backend.url + '/v1'!r}\n"
             "model.identifier = 'tokens-30_slow-100ms'\n"

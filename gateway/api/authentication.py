@@ -64,6 +64,27 @@ def _by_token(token: str, meta: Mapping[str, Any]) -> Caller:
     return _caller(claims, meta)
 
 
+def authenticate_client(meta: Mapping[str, Any]) -> Caller:
+    """Return the program that calls with an API key, sent as OpenAI's or as Anthropic's clients do.
+
+    Raises:
+        Unauthenticated: it sends none, or a bad one.
+    """
+    scheme, _, token = meta.get("HTTP_AUTHORIZATION", "").partition(" ")
+    bearer = token if scheme.lower() == "bearer" else ""
+    # A client may send both, the other one meant for its vendor.
+    sent = [key for key in (bearer.strip(), meta.get("HTTP_X_API_KEY", "").strip()) if key]
+    key = next((key for key in sent if key.startswith(KEY_PREFIX)), None)
+    if key is None:
+        wanted = f"an API key of Enclave (it begins with {KEY_PREFIX})"
+        raise Unauthenticated(f"Send {wanted}; this is none." if sent else f"Send {wanted}.")
+    try:
+        return _by_api_key(key)
+    except Unauthenticated as refusal:
+        words = "The API key is unknown, revoked or expired."
+        raise Unauthenticated(words, reason=refusal.reason) from None
+
+
 # Header, claim; an empty claim disables the check, a missing header does not (gateway-api.md 2.1).
 _REALM = ("X-Gitlab-Realm", "gitlab_realm")
 _INSTANCE = ("X-Gitlab-Instance-Id", "gitlab_instance_id")
@@ -97,7 +118,11 @@ def _caller(claims: Mapping[str, Any], meta: Mapping[str, Any]) -> Caller:
 def _named_by_token(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return the user and the instance that our own token stands for."""
     instance_id = claims.get("gitlab_instance_uid") or claims.get("gitlab_instance_id")
-    return {"global_user_id": str(claims.get("sub") or ""), "instance_id": str(instance_id or "")}
+    return {
+        "user_id": str(claims.get(tokens.USER_ID_CLAIM) or ""),
+        "global_user_id": str(claims.get("sub") or ""),
+        "instance_id": str(instance_id or ""),
+    }
 
 
 def _claimed_by_instance(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +155,7 @@ def _by_api_key(token: str) -> Caller:
         api_key_id=key.key_id,
         api_key_name=key.name,
         api_key_group_id=key.group_id,
+        may_explain=key.may_explain,
     )
 
 

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from rest_framework.request import Request
 
 from features.catalog import PROMPTS, PromptEntry
 from features.languages import Language
 from gateway import pipeline
-from gateway.api import departure, wire
-from gateway.api.endpoint import correlation_id, get_caller
+from gateway.api import wire
+from gateway.api.endpoint import call_facts, get_caller
 from gateway.api.errors import Forbidden
-from gateway.api.model_fields import ENDPOINT_MAX, check_url, known_family
+from gateway.api.model_fields import FlatModel, known_family
 from gateway.audit import records
 from gateway.calls import Answer, Call, NamedModel
 from prompts.errors import PromptNotFound
@@ -99,7 +99,7 @@ class Turn(wire.Body):
     content: str
 
 
-class FlatBody(wire.Body):
+class FlatBody(FlatModel):
     """The body of the routes under /v2: a file, and a model in flat fields."""
 
     prompt_version: Literal[1, 2, 3] = 1
@@ -115,21 +115,13 @@ class FlatBody(wire.Body):
     model_name: Annotated[str, StringConstraints(max_length=50, strip_whitespace=True)] | None = (
         None
     )
-    model_endpoint: Annotated[str, StringConstraints(max_length=ENDPOINT_MAX)] | None = None
-    model_api_key: Annotated[str, StringConstraints(max_length=2000)] | None = None
-    model_identifier: Annotated[str, StringConstraints(max_length=1000)] | None = None
     telemetry: Annotated[list[Telemetry], Field(max_length=10)] = []
     stream: bool = False
     context: Annotated[list[Context], Field(max_length=100)] = []
 
-    @field_validator("model_endpoint")
-    @classmethod
-    def _endpoint_is_url(cls, value: str | None) -> str | None:
-        return check_url(value)
-
     @model_validator(mode="after")
     def _family_is_known(self) -> FlatBody:
-        if self.names_self_hosted_model and self.model_name is not None:
+        if self.names_self_hosted_model and self.model_name is not None and not self.model_endpoint:
             known_family(self.model_name)
         return self
 
@@ -139,15 +131,8 @@ class FlatBody(wire.Body):
         return self.model_provider in SELF_HOSTED
 
     def as_named(self) -> NamedModel | None:
-        """Return the model that is named, or None where the fields name no address."""
-        if not self.names_self_hosted_model or not self.model_endpoint:
-            return None
-        return NamedModel(
-            family=known_family(self.model_name or "general"),
-            endpoint=self.model_endpoint,
-            identifier=self.model_identifier or "",
-            api_key=self.model_api_key or "",
-        )
+        """Return the model of the instance's own that is named, if one is."""
+        return self.as_named_model(self.model_name) if self.names_self_hosted_model else None
 
 
 def require_scope(request: Request, prompt: PromptEntry, refusal: str) -> None:
@@ -183,15 +168,12 @@ def make_call(
     return Call(
         feature=prompt.feature,
         prompt=prompt.slug,
-        endpoint=request.path,
-        caller=get_caller(request),
         inputs=inputs,
         context=context,
         named_model=named_model,
         is_streamed=is_streamed,
         deadline_s=settings.GATEWAY_CODE_DEADLINE_S,
-        correlation_id=correlation_id(request._request),
-        has_left=departure.watch(request._request),
+        **call_facts(request),
     )
 
 

@@ -8,7 +8,8 @@ view without content negotiation: GitLab is answered in one format whatever it a
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypedDict
 from uuid import uuid4
 
 from django.conf import settings
@@ -19,10 +20,11 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from gateway.api import errors
+from gateway.api import departure, errors, vendor_route
 from gateway.api.authentication import authenticate
 from gateway.api.responses import json_response
 from gateway.calls import Caller
+from gateway.vendor import Diverted
 
 CORRELATION_ID_MAX = 255
 
@@ -54,12 +56,18 @@ class Endpoint(APIView):
         return JSONRenderer(), "application/json"
 
     def handle_exception(self, exc: Exception) -> Any:
-        """Turn an error into the answer that the table gives it."""
+        """Turn an error into the answer that the table gives it, a diversion into the vendor's."""
+        request = self.request._request
+        if isinstance(exc, Diverted):
+            try:
+                return vendor_route.answer(exc, request)
+            except Exception as failure:
+                return self.handle_exception(failure)
         if isinstance(exc, MethodNotAllowed):
             response = json_response({"detail": "Method Not Allowed"}, status=405)
             response.headers["Allow"] = ", ".join(self._methods())
             return response
-        return errors.respond(exc, self.request._request, is_prompt=self.is_prompt)
+        return errors.respond(exc, request, is_prompt=self.is_prompt)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the response as it is; DRF would add Vary and Allow."""
@@ -100,6 +108,25 @@ def correlation_id(request: HttpRequest) -> str:
         known = given if given.isprintable() and given else uuid4().hex
         request.META["enclave.correlation_id"] = known
     return known
+
+
+class CallFacts(TypedDict):
+    """The facts of a `Call` that every request has."""
+
+    endpoint: str
+    caller: Caller
+    correlation_id: str
+    has_left: Callable[[], bool]
+
+
+def call_facts(request: Request) -> CallFacts:
+    """Return where a call comes from."""
+    return {
+        "endpoint": request.path,
+        "caller": get_caller(request),
+        "correlation_id": correlation_id(request._request),
+        "has_left": departure.watch(request._request),
+    }
 
 
 def _allow_origin(request: HttpRequest, response: HttpResponseBase) -> None:

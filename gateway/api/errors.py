@@ -29,7 +29,11 @@ STATUS = {
     "feature_disabled": 403,
     "no_model_assigned": 503,
     "no_active_model": 503,
+    "model_not_found": 404,
+    "unfit_model": 503,
     "unregistered_model": 403,
+    "no_history": 404,
+    "unreadable_date": 422,
     # prompts
     "prompt_not_found": 400,
     "no_such_version": 400,
@@ -49,6 +53,7 @@ STATUS = {
     "backend_failed": 503,
     "malformed_reply": 503,
     "answer_too_large": 503,
+    "batch_too_large": 422,
     "model_misconfigured": 503,
     "cancelled": 503,
     # the gateway
@@ -59,6 +64,8 @@ STATUS = {
     "worker_lost": 503,
     "process_lost": 503,
     "client_left": 503,
+    "documentation_unavailable": 503,
+    "vendor_failed": 503,
     "internal_error": 503,
     "stream_broken": 503,
 }
@@ -72,6 +79,7 @@ PROMPT_STATUS = {
     "context_too_long": 400,
     "malformed_reply": 500,
     "answer_too_large": 500,
+    "batch_too_large": 400,
     "model_misconfigured": 400,
     "backend_rate_limited": 429,
     "cancelled": 408,
@@ -89,6 +97,15 @@ class Unauthenticated(Exception):
         self.reason = reason or message
 
 
+class BadRequest(Exception):
+    """The request cannot be served as it is; answered 400. `code` where a record has one."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        """Keep the record's code."""
+        super().__init__(message)
+        self.code = code
+
+
 class Forbidden(Exception):
     """The token does not allow this; answered 403."""
 
@@ -103,6 +120,9 @@ def respond(error: Exception, request: HttpRequest, *, is_prompt: bool = False) 
         case Unauthenticated():
             logger.warning("auth.refused", extra={"reason": error.reason})
             return json_response({"error": str(error)}, status=401)
+        case BadRequest():
+            code = {"code": error.code} if error.code else {}
+            return json_response({"detail": str(error), **code}, status=400)
         case Forbidden():
             return json_response({"detail": str(error)}, status=403)
         case NotFound():

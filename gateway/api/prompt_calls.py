@@ -16,8 +16,8 @@ from pydantic import StringConstraints
 from rest_framework.request import Request
 
 from features.catalog import PROMPTS
-from gateway.api import departure, wire
-from gateway.api.endpoint import correlation_id, get_caller
+from gateway.api import wire
+from gateway.api.endpoint import call_facts, get_caller
 from gateway.api.errors import Forbidden
 from gateway.api.model_fields import ModelMetadata
 from gateway.calls import Call
@@ -25,8 +25,6 @@ from prompts import library, versions
 from prompts.errors import PromptNotFound
 
 CONNECTION_TEST = "model_configuration/check"
-# The chat agent's prompt has a grammar, and a route of its own.
-AGENT = "chat/react"
 
 
 class Input(wire.Body):
@@ -48,19 +46,16 @@ def read_call(request: Request, prompt_id: str) -> Call:
     """
     data = wire.read(request._request, Input)
     prompt = PROMPTS.get(prompt_id)
-    if prompt is None or prompt_id == AGENT:
+    if prompt is None or prompt.has_own_route:
         raise PromptNotFound(f"There is no prompt '{prompt_id}'.")
     versions.resolve(data.prompt_version, available=library.answers_to(prompt.slug))
-    caller = get_caller(request)
-    if not caller.can(prompt.unit_primitives):
+    if not get_caller(request).can(prompt.unit_primitives):
         raise Forbidden(f"Unauthorized to access '{prompt_id}'")
     is_test = prompt_id == CONNECTION_TEST
     inputs = {"current_date": f"{timezone.localdate():%B %d, %Y}", **data.inputs}
     return Call(
         feature=prompt.feature,
         prompt=prompt.slug,
-        endpoint=request.path,
-        caller=caller,
         inputs={name: as_text(value) for name, value in inputs.items()},
         named_model=data.model_metadata.as_named() if data.model_metadata else None,
         is_connection_test=is_test,
@@ -68,8 +63,7 @@ def read_call(request: Request, prompt_id: str) -> Call:
         deadline_s=(
             settings.GATEWAY_CHECK_DEADLINE_S if is_test else settings.GATEWAY_PROMPT_DEADLINE_S
         ),
-        correlation_id=correlation_id(request._request),
-        has_left=departure.watch(request._request),
+        **call_facts(request),
     )
 
 

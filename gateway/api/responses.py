@@ -28,6 +28,13 @@ def text_stream(pieces: Iterable[str]) -> StreamingHttpResponse:
     return response
 
 
+def ndjson_stream(lines: Iterable[str]) -> StreamingHttpResponse:
+    """Return a stream of JSON values, one a line."""
+    response = text_stream(lines)
+    response.headers["Content-Type"] = "application/x-ndjson; charset=utf-8"
+    return response
+
+
 def event_stream(events: Iterator[str]) -> StreamingHttpResponse:
     """Return a stream of server-sent events, which clients tell from raw text by a header."""
     response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8")

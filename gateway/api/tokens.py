@@ -22,6 +22,8 @@ from gateway.calls import Caller
 ALGORITHM = "RS256"
 TOKEN_MAX_BYTES = 16 * 1024
 USER_TOKEN_LIFETIME_S = 3600
+# GitLab's numeric id of the user, by which groups know their members; `sub` is the global id.
+USER_ID_CLAIM = "enclave_user_id"
 USER_TOKEN_SCOPES = ("complete_code", "ai_gateway_model_provider_proxy")
 
 
@@ -72,6 +74,8 @@ def issue_user_token(caller: Caller) -> tuple[str, int]:
         "gitlab_instance_id": caller.claims.get("gitlab_instance_id", ""),
         "scopes": [scope for scope in USER_TOKEN_SCOPES if scope in caller.scopes],
     }
+    if caller.user_id:
+        claims[USER_ID_CLAIM] = caller.user_id
     for name in ("duo_seat_count", "gitlab_instance_uid"):
         if name in caller.claims:
             claims[name] = caller.claims[name]

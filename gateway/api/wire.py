@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 DRAIN_PIECE_BYTES = 64 * 1024
 DRAIN_MAX_BYTES = 32 * 1024 * 1024
+BODY = "enclave.body"
 VERBOSE_HEADER = "HTTP_X_GITLAB_ENABLED_INSTANCE_VERBOSE_AI_LOGS"
 
 
@@ -45,12 +46,18 @@ class InvalidBody(Exception):
         self.errors = errors
 
 
+class BodyTooLarge(InvalidBody):
+    """The body is larger than GATEWAY_BODY_MAX_BYTES; answered like any other that does not fit."""
+
+    code = "body_too_large"
+
+
 def read(request: HttpRequest, shape: type[B]) -> B:
     """Return the validated body.
 
     Raises:
         UnreadableBody: not UTF-8, cut off, or nested too deeply.
-        InvalidBody: not JSON, too large, or not of this shape.
+        InvalidBody: not JSON, too large (BodyTooLarge), or not of this shape.
     Source: gateway-api.md 8.1 and the recordings bad-*, ctype-*, big-body-*.
     """
     if not _is_json(request.META.get("CONTENT_TYPE", "")):
@@ -73,7 +80,7 @@ def _bytes(request: HttpRequest) -> bytes:
 
     Raises:
         UnreadableBody: it broke off, or its chunks are malformed.
-        InvalidBody: it is too large.
+        BodyTooLarge: it is.
     """
     limit = settings.GATEWAY_BODY_MAX_BYTES
     is_chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -85,7 +92,14 @@ def _bytes(request: HttpRequest) -> bytes:
         raise UnreadableBody from exc
     if len(body) > limit:
         _drain(stream)
-        raise InvalidBody([_error("too_long", f"The body is larger than {limit} bytes")])
+        raise BodyTooLarge([_error("too_long", f"The body is larger than {limit} bytes")])
+    request.META[BODY] = body
+    return body
+
+
+def body_of(request: HttpRequest) -> bytes:
+    """Return the body that `read` read, byte for byte."""
+    body: bytes = request.META[BODY]
     return body
 
 

@@ -1,4 +1,4 @@
-"""What the page of one record says, in words: outcome, who and what, where the time went.
+"""What the page of one record says, in words: outcome, who and what, decision, prompt.
 
 Everything here is text from a record; whatever people or models could have written goes through
 `visible`.
@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlencode
 
+from django.urls import reverse
 from django.utils import timezone
 
 from features.catalog import FEATURES
+from features.policy import Step
+from gateway.audit import timeline
 from gateway.audit.causes import CAUSES
 from gateway.audit.escapes import visible
 from gateway.audit.models import InferenceRecord, State
+from prompts import library
 
 NOTHING = "-"
 
@@ -30,20 +35,6 @@ LABELS = {
 }
 
 Fact = tuple[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """A part of the time that an inference took, in milliseconds."""
-
-    kind: str
-    label: str
-    ms: float
-
-    @property
-    def duration(self) -> str:
-        """Return the time as a person reads it."""
-        return duration(self.ms)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,22 +88,35 @@ def tokens(record: InferenceRecord) -> str:
     return f"{counted} (estimated)" if record.are_tokens_estimated else counted
 
 
-def time_split(record: InferenceRecord) -> tuple[Span, ...]:
-    """Return where the time went, in order; nothing while the record is open."""
-    total = record.total_ms
-    if total is None:
-        return ()
-    queue = record.queue_ms
-    if queue is None:
-        return (Span(kind="unknown", label="Total", ms=total),)
-    first = record.first_token_ms
-    waited = Span(kind="queue", label="Queue", ms=queue)
-    if not record.is_streamed or first is None:
-        return (waited, Span(kind="model", label="Model", ms=max(0.0, total - queue)))
-    return (
-        waited,
-        Span(kind="first", label="First token", ms=max(0.0, first - queue)),
-        Span(kind="model", label="Rest of the answer", ms=max(0.0, total - first)),
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """A step as it is drawn: its share of the whole, and the shares before and after it."""
+
+    kind: str
+    label: str
+    note: str
+    fault: str
+    duration: str
+    before: float
+    share: float
+    after: float
+
+
+def course(steps: tuple[timeline.Step, ...]) -> tuple[Bar, ...]:
+    """Return the steps of a call as bars below one another."""
+    whole = sum(step.ms for step in steps) or 1.0
+    return tuple(
+        Bar(
+            kind=step.kind,
+            label=step.label,
+            note=step.note,
+            fault=step.fault,
+            duration=duration(step.ms),
+            before=step.start_ms / whole,
+            share=step.ms / whole,
+            after=max(0.0, 1 - (step.start_ms + step.ms) / whole),
+        )
+        for step in steps
     )
 
 
@@ -132,6 +136,11 @@ def moment(at: datetime | None, *, precision: str = "seconds") -> str:
     return timezone.localtime(at).replace(tzinfo=None).isoformat(sep=" ", timespec=precision)
 
 
+def clock(at: datetime | None) -> str:
+    """Return the time of day, to the millisecond."""
+    return moment(at, precision="milliseconds").rpartition(" ")[2]
+
+
 def summary(record: InferenceRecord) -> tuple[Fact, ...]:
     """Return what a person looks for first."""
     return (
@@ -144,8 +153,8 @@ def summary(record: InferenceRecord) -> tuple[Fact, ...]:
     )
 
 
-def sections(record: InferenceRecord) -> tuple[Section, ...]:
-    """Return everything else that is on record."""
+def calls(record: InferenceRecord) -> tuple[Section, ...]:
+    """Return who called, what was called, and when and where it was done."""
     return (
         Section(
             title="Caller",
@@ -156,17 +165,6 @@ def sections(record: InferenceRecord) -> tuple[Section, ...]:
                 ("Global user id", _text(record.global_user_id)),
                 ("API key", _text(record.api_key_name)),
                 ("Correlation id", _text(record.correlation_id)),
-            ),
-        ),
-        Section(
-            title="Decision",
-            facts=(
-                ("Policy", _text(record.policy)),
-                ("Configuration version", str(record.config_version)),
-                ("Feature", _text(record.feature)),
-                ("Route", _text(record.endpoint)),
-                ("Prompt version", _text(record.prompt_version)),
-                ("Prompt digest", _text(record.prompt_digest)),
             ),
         ),
         Section(
@@ -184,6 +182,7 @@ def sections(record: InferenceRecord) -> tuple[Section, ...]:
             title="When and where",
             facts=(
                 ("Record id", str(record.pk)),
+                ("Route", _text(record.endpoint)),
                 ("Opened", moment(record.opened_at, precision="milliseconds")),
                 ("Claimed by a worker", moment(record.claimed_at, precision="milliseconds")),
                 ("Closed", moment(record.closed_at, precision="milliseconds")),
@@ -193,6 +192,58 @@ def sections(record: InferenceRecord) -> tuple[Section, ...]:
             ),
         ),
     )
+
+
+def calls_url(record: InferenceRecord) -> str:
+    """Return the list of all calls with this record's correlation id; "" if it has none."""
+    if not record.correlation_id:
+        return ""
+    query = urlencode({"q": record.correlation_id})
+    return f"{reverse('admin:audit_inferencerecord_changelist')}?{query}"
+
+
+def decision(record: InferenceRecord) -> Section:
+    """Return what policy decided."""
+    return Section(
+        title="Decision",
+        facts=(
+            ("Rule that decided", _text(record.policy) if record.policy else detail(record)),
+            ("Feature", f"{feature(record)} ({_text(record.feature)})"),
+            ("Group", _text(record.group_path)),
+            ("Configuration version", str(record.config_version)),
+        ),
+    )
+
+
+def rungs(ladder: tuple[Step, ...]) -> tuple[tuple[str, str, str], ...]:
+    """Return a ladder's rungs: level, what its rule says, what holds from there on."""
+    return tuple((visible(step.level), visible(step.rule), visible(step.effect)) for step in ladder)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptFacts:
+    """The prompt that made the text, and its definition if this release has the very same."""
+
+    facts: tuple[Fact, ...]
+    definition: str
+    note: str
+
+
+def prompt(record: InferenceRecord) -> PromptFacts:
+    """Return which prompt made the text of a record."""
+    facts = (
+        ("Version", _text(record.prompt_version)),
+        ("SHA-256 of the definition", _text(record.prompt_digest)),
+    )
+    if not record.prompt_digest:
+        return PromptFacts(facts=facts, definition="", note="No prompt was rendered.")
+    text = library.text_of(record.prompt_digest)
+    note = (
+        "This release holds the same definition; its digest is the record's."
+        if text
+        else "This release has no definition with this digest any more."
+    )
+    return PromptFacts(facts=facts, definition=text, note=note)
 
 
 def _text(text: str) -> str:

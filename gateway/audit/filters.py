@@ -1,117 +1,103 @@
-"""The list's filters. None looks the choices up in the log, and none searches for a part of a text.
+"""The list's filters: what one can type and choose. What they mean stands in `criteria`.
 
-To add one, add a class here and its name to `InferenceRecordAdmin.list_filter`.
+None looks its choices up in the log. To add one, add a field to `Criteria`, a class here, and its
+name to FILTERS.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, time
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
-from django import forms
-from django.contrib import messages
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
+from unfold.contrib.filters.admin import (
+    DropdownFilter,
+    RangeDateTimeFilter,
+    RangeNumericListFilter,
+    TextFilter,
+)
 
 from features.catalog import FEATURES
 from gateway.audit.causes import CAUSES
-from gateway.audit.models import InferenceRecord
-
-Records = QuerySet[InferenceRecord]
+from gateway.audit.models import CallerKind, State
 
 
-class OpenedFilter(RangeDateTimeFilter):  # type: ignore[misc]  # Unfold has no types
-    """From and to, both included; a date without a time is the whole day.
+class Choice(DropdownFilter):  # type: ignore[misc]  # Unfold has no types
+    """One of a few values that the code knows."""
 
-    Unfold's own would show every record, without a word, where a date or a time is missing.
-    """
-
-    def queryset(self, request: HttpRequest, queryset: Records) -> Records:
-        try:
-            since, until = self._moment("from", time.min), self._moment("to", time.max)
-        except forms.ValidationError as error:
-            messages.error(request, f"The time cannot be read: {' '.join(error.messages)}")
-            return queryset.none()
-        if since:
-            queryset = queryset.filter(opened_at__gte=since)
-        if until:
-            queryset = queryset.filter(opened_at__lte=until)
-        return queryset
-
-    def _moment(self, side: str, default: time) -> datetime | None:
-        """Return one end of the range; None where nothing was typed.
-
-        Raises:
-            ValidationError: what was typed is no date, or no time.
-        """
-        date = self.used_parameters.get(f"opened_at_{side}_0")
-        clock = self.used_parameters.get(f"opened_at_{side}_1")
-        if not date and not clock:
-            return None
-        day = forms.DateField().clean(date)
-        at = forms.TimeField(required=False).clean(clock) or default
-        return timezone.make_aware(datetime.combine(day, at))
-
-
-class FeatureFilter(DropdownFilter):  # type: ignore[misc]  # Unfold has no types
-    title = "feature"
-    parameter_name = "feature"
+    offered: ClassVar[Iterable[tuple[str, str]]]
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        return [(feature.slug, feature.label) for feature in FEATURES.values()]
-
-    def queryset(self, request: HttpRequest, queryset: Records) -> Records:
-        return queryset.filter(feature=self.value()) if self.value() else queryset
+        return list(self.offered)
 
 
-class CauseFilter(DropdownFilter):  # type: ignore[misc]  # Unfold has no types
-    title = "cause"
-    parameter_name = "cause"
-
-    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        return [(code, code) for code in sorted(CAUSES)]
-
-    def queryset(self, request: HttpRequest, queryset: Records) -> Records:
-        return queryset.filter(error_code=self.value()) if self.value() else queryset
+class Text(TextFilter):  # type: ignore[misc]  # Unfold has no types
+    """A text that has to be equal."""
 
 
-class ExactFilter(TextFilter):  # type: ignore[misc]  # Unfold has no types
-    """A text that one of the columns must equal."""
-
-    columns: ClassVar[tuple[str, ...]]
-
-    def queryset(self, request: HttpRequest, queryset: Records) -> Records:
-        text = (self.value() or "").strip()
-        return queryset.filter(self.condition(text)) if text else queryset
-
-    def condition(self, text: str) -> Q:
-        """Return what a record must fulfill."""
-        condition = Q()
-        for column in self.columns:
-            condition |= Q(**{column: text})
-        return condition
+class Range(RangeNumericListFilter):  # type: ignore[misc]  # Unfold has no types
+    """From and to, both included."""
 
 
-class CallerFilter(ExactFilter):
-    title = "caller (exact id or key name)"
-    parameter_name = "caller"
-    columns = ("user_id", "global_user_id", "api_key_name", "instance_id")
+class StateFilter(Choice):
+    title, parameter_name = "outcome", "state"
+    offered = State.choices
 
 
-class ModelFilter(ExactFilter):
-    title = "model (exact name)"
-    parameter_name = "model"
-    columns = ("model_name",)
+class CauseFilter(Choice):
+    title, parameter_name = "cause", "cause"
+    offered = tuple((code, code) for code in sorted(CAUSES))
 
 
-class GroupFilter(ExactFilter):
-    """A group, with those below it."""
+class FeatureFilter(Choice):
+    title, parameter_name = "feature", "feature"
+    offered = tuple((feature.slug, feature.label) for feature in FEATURES.values())
 
-    title = "group (and those below it)"
-    parameter_name = "group"
-    columns = ("group_path",)
 
-    def condition(self, text: str) -> Q:
-        return Q(group_path=text) | Q(group_path__startswith=f"{text.rstrip('/')}/")
+class KindFilter(Choice):
+    title, parameter_name = "kind of caller", "kind"
+    offered = CallerKind.choices
+
+
+class UserFilter(Text):
+    title, parameter_name = "user (GitLab's id, or global id)", "user"
+
+
+class KeyFilter(Text):
+    title, parameter_name = "API key (name)", "key"
+
+
+class GroupFilter(Text):
+    title, parameter_name = "group (with / at its end: and those below)", "group"
+
+
+class ModelFilter(Text):
+    title, parameter_name = "model (name)", "model"
+
+
+class RouteFilter(Text):
+    title, parameter_name = "route (such as /v2/code/completions)", "endpoint"
+
+
+class DurationFilter(Range):
+    title, parameter_name = "total time in ms", "ms"
+
+
+class TokensFilter(Range):
+    title, parameter_name = "tokens, prompt and answer", "tokens"
+
+
+FILTERS: tuple[Any, ...] = (
+    ("opened_at", RangeDateTimeFilter),
+    StateFilter,
+    CauseFilter,
+    FeatureFilter,
+    GroupFilter,
+    UserFilter,
+    KeyFilter,
+    ModelFilter,
+    KindFilter,
+    RouteFilter,
+    DurationFilter,
+    TokensFilter,
+)

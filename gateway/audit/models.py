@@ -45,6 +45,8 @@ class CallerKind(models.TextChoices):
 class InferenceRecord(models.Model):
     """Who asked what, which model answered, when, and how it ended. Durations are milliseconds.
 
+    `policy_ms` and `render_ms` passed before `opened_at`; `queue_ms`, `first_token_ms` and
+    `total_ms` count from it; `connect_ms` is the time one connect took, 0 for a kept connection.
     Names are copied beside ids, without foreign keys: a record reads well after what it names is
     gone, and deleting configuration never touches the log.
     """
@@ -62,6 +64,7 @@ class InferenceRecord(models.Model):
     global_user_id = models.CharField(max_length=255, blank=True)
     api_key_id = models.BigIntegerField(null=True)
     api_key_name = models.CharField("API key", max_length=255, blank=True)
+    namespace_ids = models.CharField("GitLab namespace ids", max_length=50, blank=True)
     group_id = models.BigIntegerField(null=True)
     group_path = models.CharField("group", max_length=255, blank=True)
 
@@ -70,6 +73,7 @@ class InferenceRecord(models.Model):
     is_streamed = models.BooleanField("streamed")
     correlation_id = models.CharField(max_length=255, blank=True)
     policy = models.CharField(max_length=255, blank=True)
+    ladder_digest = models.CharField(max_length=64, blank=True, default="", db_default="")
     config_version = models.BigIntegerField()
 
     model_id = models.BigIntegerField(null=True)
@@ -78,7 +82,10 @@ class InferenceRecord(models.Model):
     prompt_version = models.CharField(max_length=255, blank=True)
     prompt_digest = models.CharField(max_length=64, blank=True)
 
+    policy_ms = models.FloatField(null=True)
+    render_ms = models.FloatField(null=True)
     queue_ms = models.FloatField(null=True)
+    connect_ms = models.FloatField(null=True)
     first_token_ms = models.FloatField(null=True)
     total_ms = models.FloatField(null=True)
     prompt_tokens = models.IntegerField(null=True)
@@ -101,6 +108,7 @@ class InferenceRecord(models.Model):
 
     class Meta:
         verbose_name = "inference record"
+        # What a page of the list may begin at; docs/adr/0018 has what each costs to write.
         indexes = (
             models.Index(fields=["opened_at"], name="record_opened"),
             models.Index(fields=["feature", "opened_at"], name="record_feature_opened"),
@@ -110,12 +118,25 @@ class InferenceRecord(models.Model):
                 condition=models.Q(state__in=["queued", "running"]),
             ),
             models.Index(
-                fields=["correlation_id"],
-                name="record_correlation",
-                condition=~models.Q(correlation_id=""),
+                fields=["opened_at"], name="record_trouble", condition=~models.Q(error_code="")
+            ),
+            *(
+                models.Index(
+                    fields=[column, "opened_at"], name=name, condition=~models.Q(**{column: ""})
+                )
+                for column, name in (
+                    ("correlation_id", "record_correlation"),
+                    ("user_id", "record_user"),
+                    ("global_user_id", "record_global_user"),
+                    ("api_key_name", "record_api_key"),
+                    ("group_path", "record_group"),
+                )
             ),
         )
-        permissions = (("read_content", "Can read the prompts and answers of records"),)
+        permissions = (
+            ("read_content", "Can read the prompts and answers of records"),
+            ("export_records", "Can export records"),
+        )
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -131,9 +152,12 @@ class ContentKind(models.IntegerChoices):
 class InferenceContent(models.Model):
     """One half of the request/answer pair, as JSON text.
 
-    Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, and where the window was
-    too small `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
-    `{"text": "...", "finish_reason": "..."}`. Text, not jsonb: PostgreSQL's jsonb refuses NUL.
+    Shape of a request: `{"inputs": {...}, "prompt": Prompt.as_dict()}`, without a prompt where no
+    model was asked, and where the window was too small
+    `"cut": {input: {"kept": characters, "of": characters}}`; of an answer:
+    `{"text": "...", "finish_reason": "..."}`, and where the model called tools `"tool_calls":
+    [ToolCall.as_dict(), ...]`. Where texts were embedded, the prompt is `Texts.as_dict()` and the
+    answer's text `Embedding.as_text()`. Text, not jsonb: PostgreSQL's jsonb refuses NUL.
     """
 
     pk = models.CompositePrimaryKey("record_id", "kind")
@@ -172,6 +196,82 @@ class Process(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.host}:{self.pid}"
+
+
+class PolicyLadder(models.Model):
+    """The rungs that led to decisions of policy, kept once however many records name them.
+
+    `steps` is JSON: a list of `features.policy.Step`. A record names its ladder by the digest.
+    """
+
+    digest = models.CharField(primary_key=True, max_length=64, editable=False)
+    steps = models.TextField()
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class ReadingKind(models.TextChoices):
+    """What somebody did with content, or took out of the log."""
+
+    CONTENT = "content", "Opened a record"
+    SEARCH = "search", "Searched content"
+    EXPORT = "export", "Exported records"
+
+
+class ContentReading(models.Model):
+    """Who read what, when and why: committed before anything is shown.
+
+    `record_id` is set where one record was opened. `criteria` is the filter of a search or an
+    export as JSON, `count` how many records it showed or took, None while an export runs.
+    """
+
+    at = models.DateTimeField()
+    reader_id = models.BigIntegerField(null=True)
+    reader = models.CharField(max_length=255)
+    kind = models.CharField("what", max_length=10, choices=ReadingKind.choices)
+    reason = models.CharField(max_length=255)
+    record_id = models.UUIDField("record", null=True)
+    criteria = models.TextField("filter", blank=True)
+    has_content = models.BooleanField("with content", default=True)
+    count = models.BigIntegerField("records", null=True)
+
+    class Meta:
+        verbose_name = "reading"
+        indexes = (
+            models.Index(fields=["at"], name="reading_at"),
+            models.Index(fields=["reader_id", "at"], name="reading_reader"),
+            models.Index(
+                fields=["record_id", "at"],
+                name="reading_record",
+                condition=models.Q(record_id__isnull=False),
+            ),
+        )
+        permissions = (("view_all_readings", "Can see what everybody read"),)
+
+    def __str__(self) -> str:
+        return f"{self.reader} {self.kind} {self.at:%Y-%m-%d %H:%M}"
+
+
+class Chore(models.Model):
+    """Work that one process does for all: who does it, until when, and how far it came.
+
+    Every record opened before `reached` is done with.
+    """
+
+    name = models.CharField(primary_key=True, max_length=20, editable=False)
+    holder = models.CharField(max_length=32, blank=True)
+    held_until = models.DateTimeField(null=True)
+    reached = models.DateTimeField(null=True)
+    is_behind = models.BooleanField(default=False)
+    looked_at = models.DateTimeField(null=True)
+    trouble = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        verbose_name_plural = "background work"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Lane(models.Model):

@@ -13,14 +13,19 @@ import orjson
 from django.conf import settings
 from django.utils import timezone
 
+from features import policy
+from features.errors import UnknownFeature
 from gateway import process
+from gateway.audit import ladders
 from gateway.audit.models import State
 from gateway.audit.store import BLANK, OUTCOME_COLUMNS, Row
 from gateway.audit.writer import CloseJob, OpenJob
 from gateway.errors import AuditUnavailable
 from gateway.ids import new_id
+from models_registry.providers.types import ToolCall
 
 if TYPE_CHECKING:
+    from features.policy import Decision, Step
     from features.snapshot import Snapshot
     from gateway.calls import Call
     from gateway.pipeline import Prepared
@@ -34,8 +39,10 @@ class Outcome:
 
     state: str
     answer: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     queue_ms: float | None = None
+    connect_ms: float | None = None
     first_token_ms: float | None = None
     total_ms: float | None = None
     prompt_tokens: int | None = None
@@ -58,12 +65,45 @@ def opening(call: Call, prepared: Prepared) -> Row:
         "state": State.QUEUED.value,
         "group_id": prepared.decision.group_id,
         "group_path": prepared.decision.group_path,
-        "policy": prepared.decision.reason[:255],
+        "policy": f"{prepared.decision.reason}{_calling(call)}"[:255],
+        "ladder_digest": ladders.note(prepared.decision.ladder),
+        "policy_ms": prepared.policy_ms,
+        "render_ms": prepared.render_ms,
         "model_id": prepared.model.model_id,
         "model_name": prepared.model.name,
         "revision_id": prepared.model.revision_id,
         "prompt_version": rendered.version,
         "prompt_digest": rendered.digest,
+        "request": orjson.dumps(content).decode(),
+    }
+
+
+def _calling(call: Call) -> str:
+    """Return what is to be said of the names by which a caller calls the model or its family.
+
+    In ASCII, escaped: they are a caller's words, and PostgreSQL takes no NUL.
+    """
+    if call.asked_model is not None:
+        return f"; the client asks for model {call.asked_model[:60]!a}"
+    named = call.named_model
+    if named is None or not named.unknown_family:
+        return ""
+    return f"; GitLab calls the model's family {named.unknown_family[:60]!a}, served as General"
+
+
+def opening_alone(
+    call: Call, decision: Decision, config: Snapshot, content: Mapping[str, Any]
+) -> Row:
+    """Return the row that opens the record of a call that this process serves without a worker."""
+    now = timezone.now()
+    return {
+        **_about(call, now=now, config_version=config.version),
+        "state": State.RUNNING.value,
+        "claimed_at": now,
+        "worker_process": process.parts().id,
+        "group_id": decision.group_id,
+        "group_path": decision.group_path,
+        "policy": decision.reason[:255],
         "request": orjson.dumps(content).decode(),
     }
 
@@ -81,12 +121,21 @@ def refuse(call: Call, refusal: Exception, config: Snapshot, groups: tuple[int, 
         {
             **_about(call, now=now, config_version=config.version),
             **_deepest(config, groups),
+            "ladder_digest": ladders.note(_ladder(call, config, groups)),
             "state": State.REFUSED.value,
             "closed_at": now,
             "error_code": getattr(refusal, "code", "refused"),
             "error_detail": str(refusal)[:DETAIL_MAX],
         }
     )
+
+
+def _ladder(call: Call, config: Snapshot, groups: tuple[int, ...]) -> tuple[Step, ...]:
+    """Return what led to a refusal; nothing where there is no such feature."""
+    try:
+        return policy.explain(config, feature=call.feature, group_ids=groups).ladder
+    except UnknownFeature:
+        return ()
 
 
 def _deepest(config: Snapshot, groups: tuple[int, ...]) -> Row:
@@ -143,7 +192,9 @@ def closing(
     """
     answer = None
     if outcome.answer is not None:
-        content = {"text": outcome.answer, "finish_reason": outcome.finish_reason}
+        content: dict[str, Any] = {"text": outcome.answer, "finish_reason": outcome.finish_reason}
+        if outcome.tool_calls:
+            content["tool_calls"] = [call.as_dict() for call in outcome.tool_calls]
         answer = orjson.dumps(content).decode()
     row: Row = {name: getattr(outcome, name, None) for name in OUTCOME_COLUMNS}
     return row | {
@@ -184,6 +235,7 @@ def _about(call: Call, *, now: datetime, config_version: int) -> dict[str, Any]:
         "instance_id": caller.instance_id[:255],
         "user_id": caller.user_id[:255],
         "global_user_id": caller.global_user_id[:255],
+        "namespace_ids": ",".join(map(str, caller.namespace_ids)),
         "api_key_id": caller.api_key_id,
         "api_key_name": caller.api_key_name,
         "feature": call.feature,

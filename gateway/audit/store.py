@@ -45,6 +45,7 @@ BLANK: Row = {
 OUTCOME_COLUMNS = (
     "closed_at",
     "queue_ms",
+    "connect_ms",
     "first_token_ms",
     "total_ms",
     "prompt_tokens",

@@ -44,12 +44,23 @@ ENV: dict[str, tuple[type, object]] = {
     "GATEWAY_EGRESS_ALLOW": (list, ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
     "GATEWAY_CA_BUNDLE": (str, ""),
     "GATEWAY_UNREGISTERED_MODELS": (str, "adopt"),
+    "GATEWAY_CLIENT_MODEL_NAMES": (str, "any"),
+    "GATEWAY_AZURE_API_VERSION": (str, "2025-02-01-preview"),
+    "GATEWAY_BEDROCK_REGION": (str, ""),
+    "GATEWAY_BEDROCK_ENDPOINT": (str, ""),
+    "GATEWAY_BEDROCK_KEY": (str, ""),
+    "GATEWAY_VENDOR_ROUTE_URL": (str, ""),
+    # Where the log goes besides the database
+    "GATEWAY_SIEM_URL": (str, ""),
+    "GATEWAY_SIEM_AUTHORIZATION": (str, ""),
     # Limits
     "GATEWAY_BODY_MAX_BYTES": (int, 2 * 1024 * 1024),
     "GATEWAY_ANSWER_MAX_BYTES": (int, 10 * 1024 * 1024),
+    "GATEWAY_BATCH_MAX_TEXTS": (int, 1_000),
     "GATEWAY_CODE_DEADLINE_S": (float, 53.0),
     "GATEWAY_PROMPT_DEADLINE_S": (float, 58.0),
     "GATEWAY_CHECK_DEADLINE_S": (float, 2.8),
+    "GATEWAY_CONVERSATION_DEADLINE_S": (float, 600.0),
     "GATEWAY_CONNECT_S": (float, 3.0),
     "GATEWAY_FIRST_BYTE_S": (float, 60.0),
     "GATEWAY_IDLE_S": (float, 30.0),
@@ -65,6 +76,10 @@ ALIASES = {
     "GATEWAY_CA_BUNDLE": ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
     "GATEWAY_TOKEN_AUDIENCE": ("AIGW_CLOUD_CONNECTOR_SERVICE_NAME",),
     "GATEWAY_REGION": ("RUNWAY_REGION",),
+    "GATEWAY_AZURE_API_VERSION": ("AZURE_API_VERSION",),
+    "GATEWAY_BEDROCK_REGION": ("AWS_REGION", "AWS_REGION_NAME", "AWS_DEFAULT_REGION"),
+    "GATEWAY_BEDROCK_ENDPOINT": ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME",),
+    "GATEWAY_BEDROCK_KEY": ("AWS_BEARER_TOKEN_BEDROCK",),
 }
 
 env = environ.Env(**ENV)
@@ -110,6 +125,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "gateway.pages.ActingPerson",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -214,7 +230,7 @@ REDIS_URL: str = env("REDIS_URL")
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1) or "memory://"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # the claim in the database decides, not the acknowledgement
-CELERY_TASK_ROUTES = {"gateway.tasks.forward": {"queue": "inference"}}
+CELERY_TASK_ROUTES = {"gateway.tasks.*": {"queue": "inference"}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -248,11 +264,23 @@ GATEWAY_AUDIT_ANCHORS: list[str] = env("GATEWAY_AUDIT_ANCHORS")
 GATEWAY_EGRESS_ALLOW: list[str] = env("GATEWAY_EGRESS_ALLOW")
 GATEWAY_CA_BUNDLE = str(read("GATEWAY_CA_BUNDLE"))
 GATEWAY_UNREGISTERED_MODELS: str = env("GATEWAY_UNREGISTERED_MODELS")
+GATEWAY_CLIENT_MODEL_NAMES: str = env("GATEWAY_CLIENT_MODEL_NAMES")
+GATEWAY_BEDROCK_REGION = str(read("GATEWAY_BEDROCK_REGION"))
+GATEWAY_BEDROCK_ENDPOINT = str(read("GATEWAY_BEDROCK_ENDPOINT"))
+GATEWAY_BEDROCK_KEY = str(read("GATEWAY_BEDROCK_KEY"))
+GATEWAY_AZURE_API_VERSION = str(read("GATEWAY_AZURE_API_VERSION"))
+GATEWAY_VENDOR_ROUTE_URL: str = env("GATEWAY_VENDOR_ROUTE_URL")
+GATEWAY_SIEM_URL: str = env("GATEWAY_SIEM_URL")
+GATEWAY_SIEM_AUTHORIZATION: str = env("GATEWAY_SIEM_AUTHORIZATION")
+# Made-up records are for experiments; only settings that say so take them.
+GATEWAY_TAKES_SPECIMENS = False
 GATEWAY_BODY_MAX_BYTES: int = env("GATEWAY_BODY_MAX_BYTES")
 GATEWAY_ANSWER_MAX_BYTES: int = env("GATEWAY_ANSWER_MAX_BYTES")
+GATEWAY_BATCH_MAX_TEXTS: int = env("GATEWAY_BATCH_MAX_TEXTS")
 GATEWAY_CODE_DEADLINE_S: float = env("GATEWAY_CODE_DEADLINE_S")
 GATEWAY_PROMPT_DEADLINE_S: float = env("GATEWAY_PROMPT_DEADLINE_S")
 GATEWAY_CHECK_DEADLINE_S: float = env("GATEWAY_CHECK_DEADLINE_S")
+GATEWAY_CONVERSATION_DEADLINE_S: float = env("GATEWAY_CONVERSATION_DEADLINE_S")
 GATEWAY_CONNECT_S: float = env("GATEWAY_CONNECT_S")
 GATEWAY_FIRST_BYTE_S: float = env("GATEWAY_FIRST_BYTE_S")
 GATEWAY_IDLE_S: float = env("GATEWAY_IDLE_S")
@@ -271,6 +299,8 @@ LOGGING = {
         # Its records carry request lines and tracebacks; our own access line replaces them.
         "django.request": {"level": "CRITICAL"},
         "urllib3": {"level": "CRITICAL"},
+        # At DEBUG it writes down what it signs, the session's token included.
+        "botocore": {"level": "WARNING"},
         # One line per inference is ours (`inference.closed`); Celery's would be a second.
         "celery": {"level": "WARNING"},
     },
@@ -284,6 +314,16 @@ def _page(title: str, icon: str, app: str, model: str) -> dict[str, object]:
         "icon": icon,
         "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
         "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
+
+
+def _view(title: str, icon: str, name: str, *permissions: str) -> dict[str, object]:
+    """Return a link of the sidebar to a page of the control plane."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"control:{name}"),
+        "permission": lambda request: request.user.has_perms(permissions),
     }
 
 
@@ -305,15 +345,34 @@ UNFOLD = {
                     _page("Models", "memory", "models_registry", "selfhostedmodel"),
                     _page("Groups", "account_tree", "features", "group"),
                     _page("Members", "group", "features", "membership"),
+                    _view("Groups from GitLab", "sync", "sync", "features.view_group"),
+                    _view("Feature matrix", "grid_on", "matrix", "features.view_featurerule"),
                     _page("Feature rules", "rule", "features", "featurerule"),
+                    _view("Explain", "help", "explain", "features.view_featurerule"),
                     _page("API keys", "key", "features", "apikey"),
+                    _page("Vendor route", "logout", "features", "vendorroute"),
+                    _page("Egress", "output", "models_registry", "egressdestination"),
+                    _view(
+                        "Configuration file",
+                        "data_object",
+                        "configuration",
+                        "models_registry.view_selfhostedmodel",
+                        "features.view_featurerule",
+                    ),
+                    _page("Changes", "history", "models_registry", "configchange"),
                 ],
             },
             {
                 "title": "Audit",
                 "items": [
                     _page("Inference records", "receipt_long", "audit", "inferencerecord"),
+                    {
+                        **_page("Readings", "visibility", "audit", "contentreading"),
+                        # The superuser flag is no such right.
+                        "permission": "gateway.audit.access.shows_readings",
+                    },
                     _page("Processes", "dns", "audit", "process"),
+                    _page("Background work", "sync", "audit", "chore"),
                 ],
             },
             {

@@ -17,4 +17,5 @@ from gateway.settings.base import *  # noqa: E402
 
 SECRET_KEY = SECRET_KEY or "development-only-and-never-on-a-network"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("GATEWAY_SECURE_COOKIES", default=False)
+GATEWAY_TAKES_SPECIMENS = True
 GATEWAY_EGRESS_ALLOW = [*GATEWAY_EGRESS_ALLOW, "127.0.0.0/8", "::1/128"]

@@ -16,6 +16,7 @@ from gateway.settings.base import *  # noqa: E402
 SECRET_KEY = "test-" + "k" * 60
 ALLOWED_HOSTS = ["*"]
 GATEWAY_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+GATEWAY_TAKES_SPECIMENS = True
 GATEWAY_EGRESS_ALLOW = [*GATEWAY_EGRESS_ALLOW, "127.0.0.0/8", "::1/128"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,19 +1,27 @@
-"""A model without a backend: it repeats the last line it was given, for first looks and tests."""
+"""A model without a backend: it repeats the last line it was given, for first looks and tests.
+
+Its vectors are hashes: equal texts have equal vectors, and nothing else is meant by them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator
 
 from models_registry.egress import Cancellation, Limits
-from models_registry.errors import InferenceCancelled
+from models_registry.errors import BatchTooLarge, InferenceCancelled
+from models_registry.providers.embedding import Embedding, Texts
 from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
 
 REPEAT_MAX = 200
 # What prompts put around code (<CURSOR>, <|fim_middle|>): a person wants to see the code.
 MARKERS = re.compile(r"<[^<>\s]{1,30}>")
 PAUSE_S = 0.01
+DIMENSIONS = 64
+# About what a number of a vector takes in JSON.
+BYTES_PER_NUMBER = 10
 
 
 class Echo:
@@ -45,6 +53,31 @@ class Echo:
             completion_tokens=len(text.split()),
         )
 
+    def embed(
+        self,
+        texts: Texts,
+        model: ModelConfig,
+        *,
+        limits: Limits,
+        cancellation: Cancellation | None = None,
+        correlation_id: str = "",
+    ) -> Embedding:
+        """Return for each text a vector of numbers from -1 to 1 that its hash makes up.
+
+        Raises:
+            BatchTooLarge: as JSON the vectors would be over the limit for answers.
+            InferenceCancelled: `cancellation` was used.
+        """
+        dimensions = texts.dimensions or DIMENSIONS
+        if len(texts.texts) * dimensions * BYTES_PER_NUMBER > limits.max_bytes:
+            raise BatchTooLarge("Ask for fewer or shorter vectors in one call.")
+        if cancellation is not None and cancellation.is_cancelled:
+            raise InferenceCancelled
+        return Embedding(
+            vectors=tuple(_hashed(text, dimensions) for text in texts.texts),
+            prompt_tokens=sum(len(text.split()) for text in texts.texts),
+        )
+
     def stream(
         self,
         prompt: Prompt,
@@ -70,6 +103,11 @@ class Echo:
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
         )
+
+
+def _hashed(text: str, dimensions: int) -> tuple[float, ...]:
+    data = hashlib.shake_256(text.encode()).digest(dimensions)
+    return tuple(byte / 128 - 1 for byte in data)
 
 
 def _asked(prompt: Prompt) -> str:

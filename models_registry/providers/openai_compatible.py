@@ -5,108 +5,127 @@ Source: gateway-api.md 4.3 and 4.5 (what the reference sends); OpenAI API refere
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import urlsplit
 
-from models_registry.errors import ModelMisconfigured
-from models_registry.providers import sse
+from models_registry.providers import names, sse
 from models_registry.providers.base import (
+    DUMMY_KEY,
     Provider,
     Request,
+    as_arguments,
     as_finish_reason,
+    as_id,
     as_text,
     as_tokens,
+    endpoint_of,
     failure,
     load_json,
+    tool_calls,
 )
-from models_registry.providers.types import Completion, Delta, ModelConfig, Prompt
+from models_registry.providers.embedding import Embedding, Texts, as_vector
+from models_registry.providers.names import served_name
+from models_registry.providers.types import (
+    Completion,
+    Delta,
+    ModelConfig,
+    Prompt,
+    ToolPart,
+)
 
 STOP_MAX = 4
-# What GitLab stores as the endpoint of its Bedrock models; nobody is there (gitlab-client.md 1.4).
-BEDROCK_PLACEHOLDER = "bedrockselfhostedmodel.com"
 
-# Routes of the reference's client library that all mean this wire format; the rest is the model.
-# The reference takes the text before any first slash for a route and fails on one it does not
-# know. Here such an identifier is sent whole: servers call their models Qwen/Qwen2.5-Coder-7B.
-ROUTES = frozenset(
-    (
-        "custom_openai",
-        "openai",
-        "hosted_vllm",
-        "litellm_proxy",
-        "lm_studio",
-        "together_ai",
-        "text-completion-openai",
-        "codestral",
-        "mistral",
-        "deepseek",
-        "xai",
-        "groq",
-        "ollama",
-        "ollama_chat",
-        "llamafile",
-        "azure_ai",
-        "huggingface",
-        "bedrock_mantle",
-        "provider",  # GitLab's own examples: provider/some-model
-    )
-)
-# Without a key the reference sends this one for custom_openai; some servers insist on any.
-DUMMY_KEY = "dummy_key"
-
-# Models that refuse `max_tokens` and `temperature`.
-_REASONING = re.compile(r"(^|[/\-_.:])(gpt-5|o[134])([\-_.:]|$)", re.IGNORECASE)
-# Models that refuse `temperature` only.
-_FIXED_TEMPERATURE = re.compile(r"opus[-_.]4[-_.][78]|(sonnet|fable|mythos)[-_.]5", re.IGNORECASE)
+# What models that take no `temperature` do not take either.
+_SAMPLING = ("top_p", "presence_penalty", "frequency_penalty")
 
 
 class OpenAICompatible(Provider):
-    """Chat by /chat/completions, a prompt's text by /completions."""
+    """Chat by /chat/completions, a prompt's text by /completions, vectors by /embeddings."""
 
     label = "OpenAI-compatible (vLLM, llama.cpp, TGI, Ollama, LM Studio)"
 
+    def request(self, path: str, model: ModelConfig, body: dict[str, Any] | None) -> Request:
+        """Return a request to one of the endpoint's paths.
+
+        Raises:
+            ModelMisconfigured: there is no endpoint.
+        """
+        return Request(
+            url=f"{endpoint_of(model)}/{path}",
+            headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
+            body=body,
+        )
+
     def build(self, prompt: Prompt, model: ModelConfig, *, is_streamed: bool) -> Request:
-        if not model.endpoint:
-            raise ModelMisconfigured("The model has no endpoint.")
-        if urlsplit(model.endpoint).hostname == BEDROCK_PLACEHOLDER:
-            raise ModelMisconfigured(
-                "GitLab names a model of AWS Bedrock, which Enclave does not speak yet. Put a "
-                "server with OpenAI's API in front of it, and enter that as the endpoint."
-            )
-        identifier = served_name(model.identifier) or model.family
-        body: dict[str, Any] = {"model": identifier}
+        body: dict[str, Any] = {"model": served_name(model)}
         if prompt.text is not None:
             path, body["prompt"] = "completions", prompt.text
         else:
             path = "chat/completions"
-            body["messages"] = [{"role": m.role, "content": m.content} for m in prompt.messages]
+            body["messages"] = [message.as_dict() for message in prompt.messages]
             body |= _continuation(prompt, model)
-        is_reasoning = model.is_reasoning or _REASONING.search(identifier) is not None
+        is_reasoning = names.is_reasoning(model)
         if prompt.max_tokens is not None:
             body["max_completion_tokens" if is_reasoning else "max_tokens"] = prompt.max_tokens
-        takes_temperature = not is_reasoning and not _FIXED_TEMPERATURE.search(identifier)
+        takes_temperature = names.takes_temperature(model)
         if prompt.temperature is not None and takes_temperature:
             body["temperature"] = prompt.temperature
-        if prompt.stop:
+        if prompt.stop and not is_reasoning:
             body["stop"] = list(prompt.stop[:STOP_MAX])
+        if options := prompt.options():
+            kept = options if takes_temperature else options.keys() - _SAMPLING
+            body |= {name: options[name] for name in kept}
         if is_streamed:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return Request(
-            url=f"{model.endpoint}/{path}",
-            headers={"Authorization": f"Bearer {model.api_key or DUMMY_KEY}"},
-            body=body,
-        )
+        return self.request(path, model, body)
+
+    def build_list(self, model: ModelConfig) -> Request | None:
+        return self.request("models", model, None)
+
+    def parse_list(self, reply: Any) -> list[Any]:
+        return [entry["id"] for entry in reply["data"]]
 
     def parse_reply(self, reply: Any) -> Completion:
         if reply.get("error"):
             raise failure(reply["error"])
         choice = reply["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        if "message" in choice:
+            message = choice["message"]
+            calls = tool_calls(
+                [
+                    (call.get("id"), call["function"]["name"], call["function"].get("arguments"))
+                    for call in message.get("tool_calls") or ()
+                ]
+            )
+            # Beside a call, some servers leave the content out.
+            text = message.get("content") if calls else message["content"]
+        else:
+            text, calls = choice["text"], ()
         return Completion(
             text=as_text(text),
             finish_reason=as_finish_reason(choice.get("finish_reason")),
+            tool_calls=calls,
             **_usage(reply),
+        )
+
+    def build_embedding(self, texts: Texts, model: ModelConfig) -> Request:
+        body: dict[str, Any] = {
+            "model": served_name(model),
+            "input": list(texts.texts),
+            "encoding_format": "float",
+        }
+        if texts.dimensions is not None:
+            body["dimensions"] = texts.dimensions
+        return self.request("embeddings", model, body)
+
+    def parse_embedding(self, reply: Any) -> Embedding:
+        if reply.get("error"):
+            raise failure(reply["error"])
+        items = sorted(reply["data"], key=lambda item: item["index"])
+        if [item["index"] for item in items] != list(range(len(items))):
+            raise ValueError("vectors that belong to no text, or to one of another")
+        return Embedding(
+            vectors=tuple(as_vector(item["embedding"]) for item in items),
+            prompt_tokens=_usage(reply)["prompt_tokens"],
         )
 
     def parse_event(self, event: sse.Event) -> Delta | None:
@@ -120,17 +139,13 @@ class OpenAICompatible(Provider):
         choice = choices[0]
         delta = choice.get("delta")
         text = delta.get("content") if delta is not None else choice.get("text")
+        parts = delta.get("tool_calls") if delta else None
         return Delta(
             text=as_text(text),
             finish_reason=as_finish_reason(choice.get("finish_reason")),
+            tool_parts=_tool_parts(parts) if parts else (),
             **usage,
         )
-
-
-def served_name(identifier: str) -> str:
-    """Return the name the backend knows the model by: the identifier without its route."""
-    route, slash, name = identifier.partition("/")
-    return name if slash and route in ROUTES else identifier
 
 
 def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
@@ -139,6 +154,28 @@ def _continuation(prompt: Prompt, model: ModelConfig) -> dict[str, Any]:
     if is_prefilled and (model.takes_prefill or "mistral" in model.family):
         return {"continue_final_message": True, "add_generation_prompt": False}
     return {}
+
+
+def _tool_parts(parts: Any) -> tuple[ToolPart, ...]:
+    """Return what an event holds of tool calls.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is none.
+    """
+    return tuple(_tool_part(position, part) for position, part in enumerate(parts))
+
+
+def _tool_part(position: int, part: Any) -> ToolPart:
+    """Return a part of a call; a server that sends whole calls may leave out which one it is."""
+    index, function = part.get("index"), part.get("function") or {}
+    if not isinstance(index, int | None):
+        raise TypeError("not a position")
+    return ToolPart(
+        index=position if index is None else index,
+        id=as_id(part.get("id")),
+        name=as_text(function.get("name")),
+        arguments=as_arguments(function.get("arguments")),
+    )
 
 
 def _usage(reply: Any) -> dict[str, Any]:

@@ -116,12 +116,25 @@ class Visitor:
         self.page.wait_for_url("**/change/**")
         return self.page
 
+    def tab(self, title: str) -> Page:
+        """Open a tab of the record's page, once that is all there: what is left loads no more."""
+        self.page.wait_for_load_state("load")
+        self.page.get_by_role("navigation", name="About this record").get_by_text(title).click()
+        self.page.wait_for_selector(f"a[aria-current=page]:has-text('{title}')")
+        return self.page
+
     def frame(self) -> Frame:
-        """Return the frame with prompt and answer, once it is there."""
+        """Return the frame with prompt and answer, once it is there; give a reason if asked."""
+        if "tab=conversation" not in self.page.url:
+            self.tab("Conversation")
+        if self.page.locator("input[name=reason]").count():
+            self.page.get_by_label("Reason").fill("case 2026-117")
+            self.page.get_by_role("button", name="Show prompt and answer").click()
         element = self.page.wait_for_selector("iframe")
         frame = element.content_frame() if element else None
         assert frame is not None
         frame.wait_for_selector("main section")
+        frame.wait_for_load_state("load")
         return frame
 
 

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.browser.conftest import LIST
+from tests.browser.test_models import fill, run, show_destination
 
 QUESTION = "# add two numbers\n"
 # Group -> the model that serves it, what that model does, and whose key is used.
@@ -92,8 +93,32 @@ class TestPictures:
 
             picture(page, f"records-{scheme}")
             visitor.open("01JCZ6V0Q8RECORD")
+            page.wait_for_load_state("networkidle")
+            assert page.get_by_text("Rest of the answer").is_visible()
+            picture(page, f"record-{scheme}")
             visitor.frame()
             page.wait_for_load_state("networkidle")
-            picture(page, f"record-{scheme}")
+            picture(page, f"conversation-{scheme}")
 
-            assert page.get_by_text("Rest of the answer").is_visible()
+            assert page.get_by_text("Noted with the reason").is_visible()
+
+    def test_show_a_connection_test_and_the_egress_page_in_light_and_dark(
+        self, visit, gateway, backend, picture
+    ):
+        backend.names = ["codestral-22b", "qwen2.5-coder-7b", "mistral-small-24b"]
+        backend.needs_version = True
+        for scheme in ("light", "dark"):
+            visitor = visit(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+            page = visitor.log_in("operator")
+            fill(page, "Outside", "https://8.8.8.8/v1", "gpt")
+            run(page)
+            fill(page, "Codestral 22B", backend.url, "codestral")
+            run(page)
+            page.locator("#connection-test").evaluate("panel => panel.scrollIntoView()")
+            picture(page, f"connection-test-{scheme}")
+            offered = page.get_by_role("button", name="codestral-22b").is_visible()
+            show_destination(page, "8.8.8.8:443")
+            page.wait_for_load_state("networkidle")
+            picture(page, f"egress-{scheme}")
+
+            assert offered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 
 from tests.browser.conftest import LIST
@@ -51,7 +53,8 @@ class TestRoles:
         visitor = visit()
         visitor.log_in(name)
 
-        page = visitor.open(f"for {name}")
+        visitor.open(f"for {name}")
+        page = visitor.tab("Conversation")
 
         assert page.get_by_text("shown to the role Auditors only").is_visible()
         assert page.locator("iframe").count() == 0
@@ -75,6 +78,7 @@ class TestFrame:
         visitor = visit()
         visitor.log_in("auditor")
         page = visitor.open("alone")
+        visitor.frame()
 
         with visitor.context.expect_page() as opened:
             page.get_by_text("Open on a page of its own").click()
@@ -93,6 +97,7 @@ class TestFrame:
         page = visitor.open(f"theme {system}")
         frame = visitor.frame()
         before = background(frame)
+        loads = len([path for path in visitor.paths if "/content/" in path])
 
         page.evaluate(f"Alpine.$data(document.documentElement).switchTheme('{other}')")
         page.wait_for_function(f"document.querySelector('iframe').src.endsWith('#{other}')")
@@ -100,7 +105,128 @@ class TestFrame:
 
         assert before == colors[system]
         assert background(visitor.frame()) == colors[other]
-        assert len([path for path in visitor.paths if "/content/" in path]) == 1
+        assert len([path for path in visitor.paths if "/content/" in path]) == loads == 1
+
+
+class TestReason:
+    def test_is_asked_before_content_is_shown_and_stands_with_the_readers(self, visit, ask):
+        ask(QUESTION, request_id="why")
+        visitor = visit()
+        visitor.log_in("auditor")
+        visitor.open("why")
+
+        page = visitor.tab("Conversation")
+        before = page.locator("iframe").count()
+        visitor.frame()
+        visitor.tab("Readers")
+
+        assert before == 0
+        row = page.locator(".audit-table tbody tr").first.inner_text()
+        assert row.split("\t")[1:] == ["auditor", "Opened a record", "case 2026-117"]
+
+    def test_is_remembered_and_can_be_ended(self, visit, ask):
+        for number in (1, 2):
+            ask(QUESTION, request_id=f"remembered {number}")
+        visitor = visit()
+        visitor.log_in("auditor")
+        visitor.open("remembered 1")
+        visitor.frame()
+
+        visitor.open("remembered 2")
+        page = visitor.tab("Conversation")
+        is_asked_again = page.locator("input[name=reason]").count()
+        visitor.frame()
+        page.get_by_role("button", name="Give another reason").click()
+
+        assert is_asked_again == 0
+        page.get_by_label("Reason").wait_for()
+
+
+class TestSearchInContent:
+    def test_leads_over_the_reason_to_the_record_that_holds_the_words(self, visit, ask):
+        ask("# the zebra crosses\n", request_id="zebra")
+        visitor = visit()
+        page = visitor.log_in("auditor")
+
+        page.goto(LIST)
+        page.get_by_label("Words in prompts and answers").fill('"zebra crosses"')
+        page.get_by_role("button", name="Search content").click()
+        page.get_by_label("Reason").fill("case 7")
+        page.get_by_role("button", name="Go on").click()
+        page.wait_for_url("**words=*")
+        for _ in range(20):  # the index follows within seconds
+            if page.locator("#result_list tbody tr").count():
+                break
+            page.wait_for_timeout(500)
+            page.reload()
+
+        assert page.locator("#result_list tbody tr").count() == 1
+        assert page.get_by_text("This search is noted with the reason “case 7”").is_visible()
+        page.locator("#result_list tbody a").first.click()
+        assert "zebra" in visitor.frame().locator("main").inner_text()
+
+
+class TestLive:
+    def test_shows_a_new_call_without_being_asked(self, visit, ask):
+        visitor = visit()
+        page = visitor.log_in("auditor")
+        page.goto(f"{LIST}?model=echo")
+        page.get_by_role("button", name="Live").click()
+        page.wait_for_url("**live=1*")
+        before = page.locator("#result_list tbody th a").first.get_attribute("href")
+
+        ask(QUESTION, request_id="live")
+
+        page.wait_for_function(
+            "before => document.querySelector('#result_list tbody th a')"
+            ".getAttribute('href') !== before",
+            arg=before,
+            timeout=10_000,
+        )
+        assert page.get_by_text("Live: as of").is_visible()
+
+
+class TestTabs:
+    def test_lead_through_everything_about_a_record(self, visit, ask):
+        ask(QUESTION, request_id="tabs")
+        visitor = visit()
+        page = visitor.log_in("auditor")
+        visitor.open("tabs")
+
+        assert (
+            page.get_by_text("Rest of the answer").or_(page.get_by_text("Model")).first.is_visible()
+        )
+        visitor.tab("Policy")
+        page.wait_for_timeout(1200)  # a ladder is written within a second of its first call
+        page.reload()
+        assert page.get_by_role("row", name="instance").is_visible()
+        visitor.tab("Prompt version")
+        assert page.get_by_text("its digest is the record's").is_visible()
+        visitor.tab("Readers")
+        assert page.get_by_text("Nobody has opened").is_visible()
+
+
+class TestExport:
+    def test_is_a_download_of_what_the_list_shows(self, visit, ask, tmp_path):
+        ask(QUESTION, request_id="exported")
+        visitor = visit()
+        page = visitor.log_in("auditor")
+        page.goto(f"{LIST}?q=exported")
+        page.get_by_role("link", name="Export").click()
+        page.get_by_label("With prompts and answers").check()
+        page.get_by_label("Reason").fill("case 7")
+
+        with page.expect_download() as started:
+            page.get_by_role("button", name="Export").click()
+
+        started.value.save_as(tmp_path / "export.csv")
+        text = (tmp_path / "export.csv").read_text()
+        # To the browser, a page that turns out to be a file is a page that failed.
+        assert visitor.problems == [f"failed: {page.url}"]
+        visitor.problems.clear()
+        assert started.value.suggested_filename.endswith(".csv")
+        assert len(text.splitlines()) == 2
+        assert "def hello()" in text
 
 
 class TestHostileText:
@@ -117,11 +243,50 @@ class TestHostileText:
         newest = [rows.nth(at).get_attribute("href") for at in range(len(hostile.SCRIPTS))]
         for number, text in enumerate(hostile.SCRIPTS):
             page.goto(newest[-1 - number])
-            assert text in visitor.frame().locator("main").inner_text()
             assert page.get_by_text(f"{number} {text}", exact=True).is_visible()
+            assert text in visitor.frame().locator("main").inner_text()
 
         assert page.evaluate("document.title").endswith("Enclave")
         # What an attack would have done stands in the visitor's problems.
+
+    def test_does_nothing_as_a_filter_a_reason_or_a_reader(self, visit, ask):
+        visitor = visit()
+        page = visitor.log_in("auditor")
+        ask(QUESTION, request_id="hostile reason")
+        for text in hostile.SCRIPTS[::8]:
+            visitor.open("hostile reason")
+            visitor.tab("Conversation")
+            page.get_by_label("Reason").fill(text)
+            page.get_by_role("button", name="Show prompt and answer").click()
+            visitor.frame()
+            visitor.tab("Readers")
+            assert page.get_by_text(text, exact=True).first.is_visible()
+            asked = urlencode({"words": text, "group": text, "by": "correlation"})
+            page.goto(f"{LIST}?{asked}", wait_until="networkidle")
+            page.goto(f"{LIST}export/?{urlencode({'model': text})}")
+            assert page.locator(".audit-asked").get_by_text(text).is_visible()
+            visitor.open("hostile reason")
+            visitor.frame()
+            page.get_by_role("button", name="Give another reason").click()
+            page.get_by_label("Reason").wait_for()
+        page.goto("/admin/audit/contentreading/")
+
+        assert page.evaluate("document.title").endswith("Enclave")
+
+    def test_means_nothing_in_an_export_even_to_a_browser(self, visit, gateway, ask):
+        ask("\n".join((*hostile.SCRIPTS, *hostile.HIDDEN)), request_id="exported <script>")
+        page = visit().log_in("auditor")
+        options = ("--content", "--reason", "case 7", "--key", "First look")
+
+        lines = gateway.manage("audit", "export", *options, "-")
+        cells = gateway.manage("audit", "export", *options, "--format", "csv", "-")
+        page.set_content(lines)
+
+        assert page.evaluate("document.body.children.length") == 0
+        for text in (lines, cells):
+            assert "exported" in text
+            assert not any(ord(char) < 32 and char not in "\r\n" for char in text)
+            assert not any(char in text for char in "\x7f\x9b\u202e\u200b\u2028")
 
     def test_hides_nothing(self, visit, ask):
         everything = "\n".join(hostile.HIDDEN)
@@ -166,10 +331,20 @@ class TestSmallScreen:
         in_table = page.locator("#result_list").evaluate(
             "table => table.scrollWidth - table.parentElement.clientWidth"
         )
+        page.goto(f"{LIST}?by=correlation&group=nobody&words=")
+        page.goto(f"{LIST}?by=correlation")
+        page.wait_for_load_state("networkidle")
+        grouped = page.evaluate(overhang)
         visitor.open(f"width {width}")
+        tabs = []
+        for title in ("Timeline", "Policy", "Prompt version", "Readers", "Conversation"):
+            visitor.tab(title)
+            tabs.append(page.evaluate(overhang))
         visitor.frame()
+        page.goto("/admin/audit/contentreading/")
+        tabs.append(page.evaluate(overhang))
 
-        assert (in_list, page.evaluate(overhang)) == (0, 0)
+        assert (in_list, grouped, tabs) == (0, 0, [0] * 6)
         assert in_table <= 0
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.contract.replay import HERE, as_recorded, differences, expected, fixtures, recordings
@@ -62,6 +63,8 @@ def _said(answer: dict[str, Any], ours: dict[str, Any]) -> str:
         words[0] += f" `{answer.get('text') or json.dumps(answer.get('json'))}`"
     if answer.get("end", "clean") != "clean":
         words.append("cut off")
+    if event := re.search(r'\{"type": "error".*\}', answer.get("text", "")):
+        words.append(f"`{json.loads(event[0])['data']['message']}`")
     if answer.get("calls", 1) > 1:
         words.append(f"{answer['calls']} calls of the model")
     return ", ".join([*words, *_sent(answer.get("first", {}), ours)])

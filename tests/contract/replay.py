@@ -28,8 +28,15 @@ VOLATILE = re.compile(
     r'|context_tokens_used)": ?\d+'
 )
 CHUNKS = re.compile(r"(?:event: content_chunk\r\ndata: [^\r\n]*\r\n\r\n)+")
+DELTAS = re.compile(r'(?:\{"type": "final_answer_delta".* "finish_reason": null\}\}\n)+')
 # The reference's patience is not what is tested: a second shows as much as half a minute.
 SHORTENED = {"hang-30": "hang-1", "hang-35": "hang-1"}
+# What a fixture says of the model server, and the behavior that is so.
+UPSTREAM = {
+    "model server answers 401": "err-401",
+    "context window exceeded": "toolong",
+    "model overloaded": "err-503",
+}
 TOKEN = re.compile(r'"token":"[\w-]+\.[\w-]+\.[\w-]+"')
 # What the reference's client library adds on its own and no model needs.
 HEADERS = {
@@ -105,6 +112,7 @@ def compact(value: Any) -> str:
 def masked(text: str) -> str:
     """Return an answer's text with what cannot be equal masked; everything else stays."""
     text = CHUNKS.sub(lambda run: joined(run[0]), text)
+    text = DELTAS.sub(lambda run: joined_deltas(run[0]), text)
     return TOKEN.sub('"token":"(a token)"', VOLATILE.sub(r'"\1":0', text))
 
 
@@ -114,6 +122,13 @@ def joined(run: str) -> str:
     content = "".join(json.loads(line)["choices"][0]["delta"]["content"] for line in lines)
     value = {"choices": [{"delta": {"content": content}, "index": 0}]}
     return f"event: content_chunk\r\ndata: {json.dumps(value)}\r\n\r\n"
+
+
+def joined_deltas(run: str) -> str:
+    """Return the deltas of a final answer as one, for the same reason."""
+    deltas = [json.loads(line) for line in run.splitlines()]
+    deltas[0]["data"]["text"] = "".join(delta["data"]["text"] for delta in deltas)
+    return json.dumps(deltas[0]) + "\n"
 
 
 def as_recorded(recording: Recording, **places: str) -> dict[str, Any]:
@@ -138,6 +153,7 @@ def expected(name: str, recording: Recording, **places: str) -> dict[str, Any]:
         status, headers, text, end, json: the answer.
         code: instead of a text, for an error whose words are free and whose stable code is this.
         calls: how often the model is asked.
+        first: how it is asked, where the reference asked otherwise or not at all.
         authorization, body, roles, user: how; None takes a parameter out of the body.
     """
     ours = differences()["recordings"].get(name, {}).get("ours", {})
@@ -150,7 +166,10 @@ def _model_of(ours: dict[str, Any], name: str, recording: Recording) -> Recordin
     text = json.dumps(recordings()[ours["like"]]).replace(f"key-{ours['like']}", f"key-{name}")
     like: Recording = json.loads(text)
     if named := {part: ours[part] for part in ("engine", "name") if part in ours}:
-        like["response"]["json"]["model"] |= named
+        answer = like["response"]["json"]
+        for said in (answer, answer["metadata"]):
+            if "model" in said:
+                said["model"] |= named
     return like
 
 
@@ -162,7 +181,7 @@ def _answer(
         answer.pop(key, None)
     if "json" in ours or "code" in ours:
         answer["headers"] = {"content-type": JSON}
-        answer["text"] = masked(compact(ours.get("json")))
+        answer["text"] = masked(compact(spelled_out(ours.get("json"), **places)))
         answer["end"] = "clean"
     answer["headers"] = {**answer["headers"], **ours.get("headers", {})}
     answer |= {key: ours[key] for key in ("status", "text", "end") if key in ours}
@@ -179,7 +198,7 @@ def _calls(
     count = ours.get("calls", recorded["calls"])
     if not count:
         return {"calls": 0}
-    first = recorded["first"]
+    first = ours.get("first") or recorded["first"]
     body = {**first["body"], **ours.get("body", {})}
     first["body"] = {key: value for key, value in body.items() if value is not None}
     first |= {key: ours[key] for key in ("authorization", "roles", "user") if key in ours}
@@ -215,6 +234,7 @@ class Replay:
         return {
             "BACKEND": self.backend.url,
             "BACKEND_TLS": self.backend.url.replace("http:", "https:"),
+            "GITLAB": self.gitlab.url,
         }
 
     def issued_token(self) -> str:
@@ -284,8 +304,9 @@ class Replay:
             CUSTOMERSDOT_JWT=self.gitlab.token(iss="https://customers.gitlab.com", key="stranger"),
         )
         body = spelled_out(fixture["body"], **self.places)
-        if "model server answers 401" in fixture["expect"].get("upstream", ""):
-            body["model_metadata"]["identifier"] = "err-401"
+        for words, behavior in UPSTREAM.items():
+            if words in fixture["expect"].get("upstream", ""):
+                body["model_metadata"]["identifier"] = behavior
         return exchange(
             self.gateway.url,
             fixture["method"],

@@ -1,5 +1,6 @@
 """What the reference answered is what Enclave answers, to the byte, or the difference is listed."""
 
+import json
 import re
 
 import pytest
@@ -9,12 +10,14 @@ from tests.contract.replay import as_recorded, differences, expected, recordings
 RECORDINGS = recordings()
 # A client that leaves is no exchange that ends; it has a test of its own below.
 LEAVES = ("up-disconnect-stream", "v4comp-disconnect")
+# The vendor's own models, of which Enclave has none: the shape counts.
+DEFINITIONS = "svc-models-definitions"
 # What the reference serves and we do not; a new name here needs a very good reason.
 REFUSED = {"auth-tok-no_aud", "prompts-traversal-enc"}
 
 
 class TestRecordings:
-    @pytest.mark.parametrize("name", sorted(RECORDINGS.keys() - set(LEAVES)))
+    @pytest.mark.parametrize("name", sorted(RECORDINGS.keys() - {*LEAVES, DEFINITIONS}))
     def test_is_answered_as_recorded(self, replay, name):
         recording = RECORDINGS[name]
 
@@ -48,8 +51,19 @@ class TestRecordings:
 
         assert re.fullmatch("[0-9a-f]{32}", reply.headers["x-request-id"])
 
+    def test_defines_models_in_the_recorded_shape(self, replay):
+        recorded = RECORDINGS[DEFINITIONS]["response"]
+
+        reply = replay.send(DEFINITIONS, RECORDINGS[DEFINITIONS]["request"])
+
+        answer = json.loads(reply.text)
+        assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+        assert list(answer) == list(recorded["json"])
+        for part, items in recorded["json"].items():
+            assert {tuple(item) for item in answer[part]} == {tuple(item) for item in items}
+
     def test_are_the_ones_this_release_serves(self):
-        assert len(RECORDINGS) == 277
+        assert len(RECORDINGS) == 336
 
 
 class TestDifferences:

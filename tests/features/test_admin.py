@@ -4,11 +4,14 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 from django.utils import timezone
 
-from features.models import ApiKey, FeatureRule, Group, digest_key
+from features.models import ApiKey, FeatureRule, Group, VendorRoute, digest_key
+from gateway.management.commands.create_roles import create_roles
+from models_registry.changes import ConfigChange, made_by
 from tests.factories import (
     FEATURE,
     make_api_key,
@@ -96,6 +99,34 @@ class TestFeatureRulePages:
         assert FeatureRule.objects.count() == 1
         assert "already a rule for the whole instance" in answer.text
 
+    @pytest.mark.parametrize(
+        ("feature", "family", "fault"),
+        [
+            (FEATURE, "embedding", "it cannot serve Code Completion"),
+            ("embeddings_code", "codestral", "needs a model of the family Embedding"),
+        ],
+    )
+    def test_refuse_a_model_that_could_not_serve(self, admin, feature, family, fault):
+        form = {
+            "group": "",
+            "feature": feature,
+            "state": "on",
+            "model": make_model(family=family).pk,
+        }
+
+        answer = admin.post(url("featurerule", "add"), form)
+
+        assert fault in answer.text
+        assert not FeatureRule.objects.exists()
+
+    def test_take_a_model_that_can(self, admin):
+        vectors = make_model(family="embedding")
+        form = {"group": "", "feature": "embeddings_code", "state": "on", "model": vectors.pk}
+
+        admin.post(url("featurerule", "add"), form)
+
+        assert FeatureRule.objects.get().model == vectors
+
     def test_say_when_a_rule_has_no_effect(self, admin):
         make_rule(None, state="off", is_locked=True)
         rule = make_rule(make_group("payments"), state="on")
@@ -151,6 +182,114 @@ class TestApiKeyPages:
         assert not KEY_TEXT.search(answer.text)
 
 
+class TestVendorRoutePages:
+    @pytest.fixture(autouse=True)
+    def _url(self, settings):
+        settings.GATEWAY_VENDOR_ROUTE_URL = "https://cloud.gitlab.com/ai"
+
+    def test_warn_of_what_leaves_and_say_where_to(self, admin):
+        page = admin.get(url("vendorroute", "add")).text
+
+        assert "prompts with your source code leave your network" in page
+        assert "https://cloud.gitlab.com/ai" in page
+
+    def test_switch_it_and_say_who_did_and_when(self, admin, caplog):
+        admin.post(url("vendorroute", "add"), {"is_on": "on"})
+        admin.post(url("vendorroute", "change", 1), {})
+
+        assert not VendorRoute.objects.get().is_on
+        off, on = LogEntry.objects.all()
+        assert (on.object_repr, off.object_repr) == ("Vendor route: on", "Vendor route: off")
+        assert on.user.username.startswith("admin-")
+        assert on.action_time <= off.action_time
+        assert [(line.is_on, line.user) for line in caplog.records] == [
+            (True, on.user.username),
+            (False, on.user.username),
+        ]
+
+    def test_refuse_to_open_a_route_that_leads_nowhere(self, admin, settings):
+        settings.GATEWAY_VENDOR_ROUTE_URL = ""
+
+        answer = admin.post(url("vendorroute", "add"), {"is_on": "on"})
+
+        assert "GATEWAY_VENDOR_ROUTE_URL is not set. Ask whoever" in answer.text
+        assert not VendorRoute.objects.exists()
+
+    def test_have_one_switch_which_nobody_deletes(self, admin):
+        VendorRoute.objects.create(is_on=True)
+
+        again = admin.post(url("vendorroute", "add"), {})
+
+        assert (again.status_code, again.url) == (302, url("vendorroute", "change", 1))
+        assert VendorRoute.objects.get().is_on
+        assert admin.post(url("vendorroute", "delete", 1), {"post": "yes"}).status_code == 403
+        assert "Vendor route: on" in admin.get(url("vendorroute", "changelist")).text
+
+    def test_are_not_for_model_administrators(self, client, db):
+        user = User.objects.create_user("ada", is_staff=True)
+        user.groups.set(create_roles())
+        client.force_login(user)
+
+        assert client.get(url("vendorroute", "changelist")).status_code == 403
+        assert client.post(url("vendorroute", "add"), {"is_on": "on"}).status_code == 403
+
+    def test_are_for_whoever_has_the_permission(self, client, db):
+        user = User.objects.create_user("ada", is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename="add_vendorroute"))
+        client.force_login(user)
+
+        client.post(url("vendorroute", "add"), {"is_on": "on"})
+
+        assert VendorRoute.objects.get().is_on
+
+    def test_are_told_of_where_a_feature_has_no_model(self, admin):
+        VendorRoute.objects.create(is_on=True)
+        group = make_group("payments")
+        make_rule(group)
+
+        page = admin.get(url("group", "change", group.pk)).text
+
+        assert "on the model that GitLab names, else by the vendor route" in page
+        assert "vendor route: on → calls that name no model leave for the vendor" in page
+
+
+class TestChangesPage:
+    def page(self, admin, **parameters):
+        return admin.get(reverse("admin:models_registry_configchange_changelist"), parameters)
+
+    def test_says_who_changed_what(self, admin):
+        with made_by("eve"):
+            make_rule(make_group("payments"), state="off")
+
+        page = self.page(admin).text
+
+        assert "eve" in page
+        assert "Rule &#x27;payments&#x27;, Code Completion" in page
+        assert "state off" in page
+
+    def test_is_read_only(self, admin):
+        make_group()
+        change = ConfigChange.objects.latest("pk")
+
+        place = "admin:models_registry_configchange_"
+        added = admin.post(reverse(f"{place}add"), {"actor": "eve"})
+        deleted = admin.post(reverse(f"{place}delete", args=(change.pk,)), {"post": "yes"})
+        changed = admin.post(reverse(f"{place}change", args=(change.pk,)), {"actor": "eve"})
+
+        assert {added.status_code, deleted.status_code, changed.status_code} == {405}
+        assert ConfigChange.objects.filter(pk=change.pk, actor=change.actor).exists()
+
+    def test_can_be_narrowed(self, admin):
+        make_group("payments")
+        make_model(name="Qwen")
+
+        page = self.page(admin, kind="group").text
+
+        assert "payments" in page
+        assert "Qwen" not in page
+        assert "payments" not in self.page(admin, actor="eve").text
+
+
 def fill_groups(rows):
     parent = make_group()
     for _ in range(rows - 1):
@@ -177,10 +316,12 @@ class TestLists:
     @pytest.mark.parametrize(
         ("model", "fill", "queries"),
         [
-            ("group", fill_groups, 5),
-            ("featurerule", fill_rules, 6),
-            ("apikey", fill_keys, 5),
-            ("membership", fill_memberships, 4),
+            # One of them asks which rights to the log a person was given, for the sidebar.
+            ("group", fill_groups, 6),
+            ("featurerule", fill_rules, 7),
+            ("apikey", fill_keys, 6),
+            ("membership", fill_memberships, 5),
+            ("configchange", fill_rules, 7),
         ],
     )
     def test_take_the_same_number_of_queries(
@@ -188,10 +329,11 @@ class TestLists:
     ):
         fill(rows)
 
+        app = "models_registry" if model == "configchange" else "features"
         with django_assert_num_queries(queries):
-            page = admin.get(url(model, "changelist"))
+            page = admin.get(reverse(f"admin:{app}_{model}_changelist"))
 
-        assert page.text.count("action-select") >= rows
+        assert page.text.count("<tbody") >= rows
 
     def test_count_rules_and_members_apart(self, admin):
         group = make_group("payments")

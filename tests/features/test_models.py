@@ -7,7 +7,8 @@ from django.db import IntegrityError
 
 from features import catalog
 from features.catalog import Feature
-from features.models import ApiKey, FeatureRule, Group, digest_key
+from features.models import ApiKey, FeatureRule, Group, VendorRoute, digest_key
+from models_registry.configuration import ConfigVersion
 from tests.factories import FEATURE, make_api_key, make_group, make_rule
 
 
@@ -84,3 +85,33 @@ class TestMigrations:
         monkeypatch.setitem(catalog.FEATURES, "new", new)
 
         call_command("makemigrations", "features", check=True, dry_run=True)
+
+
+@pytest.mark.django_db
+class TestVendorRoute:
+    def test_is_off_unless_somebody_opens_it(self):
+        assert not VendorRoute().is_on
+
+    def test_is_there_once(self):
+        VendorRoute.objects.create()
+
+        with pytest.raises(IntegrityError):
+            VendorRoute.objects.create(id=2)
+
+    def test_tells_every_process_when_it_is_switched(self):
+        before = ConfigVersion.current()
+
+        VendorRoute.objects.create(is_on=True)
+
+        assert ConfigVersion.current() == before + 1
+
+    def test_leads_nowhere_without_an_address(self, settings):
+        settings.GATEWAY_VENDOR_ROUTE_URL = ""
+        VendorRoute(is_on=False).full_clean()
+
+        with pytest.raises(ValidationError, match="GATEWAY_VENDOR_ROUTE_URL is not set"):
+            VendorRoute(is_on=True).full_clean()
+
+    def test_says_how_it_stands(self):
+        assert str(VendorRoute(is_on=True)) == "Vendor route: on"
+        assert str(VendorRoute()) == "Vendor route: off"

@@ -1,5 +1,7 @@
 """What is taken out of answers, and that everything else stays."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -276,6 +278,36 @@ class TestClean:
         repaired = clean("# add\ny", **given, inputs={**inputs, "repairs": "yes"})
 
         assert (plain, repaired) == ("# add\ny", "\ny")
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            '{"libraries": []}',
+            ' {"libraries": []}\n',
+            '```json\n{"libraries": []}\n```\n',
+            '```\n{"libraries": []}```',
+            '<think>hm</think>\n\n```json\n{"libraries": []}\n```',
+            '```json  \r\n\n{"libraries": []}\r\n```',
+        ],
+    )
+    def test_leaves_json_alone_of_an_answer_that_is_to_be_json(self, answer):
+        text = clean(answer, feature="x_ray_libraries", family="qwen", inputs={})
+
+        assert text == '{"libraries": []}'
+
+    @pytest.mark.parametrize("answer", ["```", "``` ```", "```json", '```json\n{"a": 1}', "{\n```"])
+    def test_leaves_half_a_fence_alone(self, answer):
+        given = {"feature": "x_ray_libraries", "family": "qwen", "inputs": {}}
+
+        assert clean(answer, **given) == answer
+
+    def test_takes_little_time_over_a_fence_of_blanks(self):
+        given = {"feature": "x_ray_libraries", "family": "qwen", "inputs": {}}
+        started_at = time.monotonic()
+
+        clean("```" + " " * 200_000 + "x", **given)
+
+        assert time.monotonic() - started_at < 1
 
     def test_takes_only_the_reasoning_out_of_other_features(self):
         answer = "<think>hm</think>\n```\nx\n```"

@@ -29,6 +29,7 @@ class TestDocumentation:
             checks.limits_are_positive,
             checks.secrets_are_usable,
             checks.choices_are_known,
+            checks.vendor_route_is_usable,
             checks.audit_log_can_be_proved,
         )
 
@@ -62,11 +63,11 @@ class TestLimitsArePositive:
             Error(f"{name} must be greater than 0.", id="gateway.E003")
         ]
 
-    def test_knows_every_time_and_size(self):
+    def test_knows_every_limit(self):
         names = {
             name
             for name in dir(django_settings)
-            if name.startswith("GATEWAY_") and name.endswith(("_S", "_BYTES", "_MS"))
+            if name.startswith("GATEWAY_") and name.endswith(("_S", "_BYTES", "_MS", "_TEXTS"))
         }
 
         # A window of 0 is no window.
@@ -110,6 +111,21 @@ class TestChoicesAreKnown:
 
         assert (found.id, "adopt or refuse" in found.msg) == ("gateway.E005", True)
 
+    def test_wants_a_receiver_that_can_be_sent_to(self, settings):
+        settings.GATEWAY_SIEM_URL = "siem.example.com"
+
+        (found,) = checks.choices_are_known()
+
+        assert (found.id, "GATEWAY_SIEM_URL" in found.msg) == ("gateway.E005", True)
+
+    @pytest.mark.parametrize("choice", ["", "Any", "none"])
+    def test_names_the_two_ways_with_the_names_that_clients_use(self, settings, choice):
+        settings.GATEWAY_CLIENT_MODEL_NAMES = choice
+
+        (found,) = checks.choices_are_known()
+
+        assert (found.id, "any or listed" in found.msg) == ("gateway.E005", True)
+
 
 class TestProductionIsSafe:
     @pytest.fixture(autouse=True)
@@ -129,12 +145,47 @@ class TestProductionIsSafe:
             ("ALLOWED_HOSTS", ["a", "*"], "gateway.E006"),
             ("GATEWAY_GITLAB_URL", "", "gateway.W001"),
             ("GATEWAY_SIGNING_KEY_FILE", "", "gateway.W002"),
+            ("GATEWAY_VENDOR_ROUTE_URL", "http://10.1.2.3:5052", "gateway.W014"),
         ],
     )
     def test_names_what_a_development_machine_may_leave_open(self, settings, name, value, check_id):
         setattr(settings, name, value)
 
         assert ids(checks.production_is_safe()) == {check_id}
+
+
+class TestVendorRouteIsUsable:
+    @pytest.mark.parametrize("url", ["", "https://cloud.gitlab.com/ai", "http://10.1.2.3:5052"])
+    def test_is_content_with_an_address_or_none(self, settings, url):
+        settings.GATEWAY_VENDOR_ROUTE_URL = url
+
+        assert checks.vendor_route_is_usable() == []
+
+    @pytest.mark.parametrize(
+        "url", ["cloud.gitlab.com", "ftp://a/b", "https://u:p@a/", "http://169.254.169.254/"]
+    )
+    def test_names_an_address_that_cannot_be_used(self, settings, url):
+        settings.GATEWAY_VENDOR_ROUTE_URL = url
+
+        (found,) = checks.vendor_route_is_usable()
+
+        assert found.id == "gateway.E014"
+        assert found.msg.startswith("GATEWAY_VENDOR_ROUTE_URL: The endpoint")
+
+
+class TestDocumentationIsIndexed:
+    def test_says_how_to_build_an_index_where_there_is_none(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+
+        (found,) = checks.documentation_is_indexed()
+
+        assert (found.id, "manage.py index_docs" in found.hint) == ("gateway.I013", True)
+
+    def test_is_content_with_an_index(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+        (tmp_path / "docs.sqlite3").touch()
+
+        assert checks.documentation_is_indexed() == []
 
 
 class TestAuditLogCanBeProved:

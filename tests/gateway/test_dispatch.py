@@ -22,6 +22,7 @@ from gateway.errors import (
     WorkerLost,
 )
 from gateway.frames import Broken, Chunk, End
+from models_registry.providers.types import ToolCall
 from tests.gateway.audit.test_writer import BrokenStore
 from tests.gateway.conftest import answer_on_record, closed_record, make_call, record
 from tests.rig.backend import TEXT
@@ -211,6 +212,42 @@ class TestRecordFirst:
             got.extend(stream.pieces)
 
         assert "".join(got) == TEXT
+
+
+class TestToolCalls:
+    CALL = ToolCall(id="call_1", name="lookup", arguments="{}")
+
+    def test_are_part_of_an_answer(self, nobody_serves):
+        later(nobody_serves, End(state="answered", tool_calls=(self.CALL,)))
+
+        answer = pipeline.answer(make_call())
+
+        assert (answer.text, answer.tool_calls) == ("", (self.CALL,))
+
+    def test_are_known_when_a_stream_has_ended(self, nobody_serves):
+        end = End(number=2, state="answered", tool_calls=(self.CALL,), finish_reason="tool_calls")
+        later(nobody_serves, chunk(0, ""), chunk(1, "a"), end)
+
+        pieces, ending = [], None
+        stream = pipeline.stream(make_call(is_streamed=True))
+        while ending is None:
+            try:
+                pieces.append(next(stream.pieces))
+            except StopIteration as stop:
+                ending = stop.value
+
+        assert pieces == ["", "a"]
+        assert (ending.finish_reason, ending.tool_calls) == ("tool_calls", (self.CALL,))
+
+    def test_that_never_came_were_never_delivered(self, nobody_serves):
+        later(nobody_serves, chunk(0, ""), Broken(error=WorkerLost()))
+
+        stream = pipeline.stream(make_call(is_streamed=True))
+        with pytest.raises(StreamBroken):
+            list(stream.pieces)
+
+        assert closed_record().state == "interrupted"
+        assert answer_on_record() is None
 
 
 class TestStream:

@@ -13,16 +13,24 @@ from django.utils import timezone
 from features import snapshot
 from gateway import forwarding, pipeline
 from gateway.audit import records, store
-from gateway.audit.models import InferenceRecord
+from gateway.audit.models import ContentKind, InferenceRecord
 from gateway.audit.writer import OpenJob
 from gateway.errors import InferenceFailed
 from gateway.frames import Chunk, End
 from gateway.ids import new_id
 from gateway.tasks import forward
 from models_registry.models import ModelRevision, SelfHostedModel
+from models_registry.providers.embedding import Embedding
 from tests.gateway.audit.test_writer import BrokenStore
-from tests.gateway.conftest import answer_on_record, make_call, record
-from tests.rig.backend import TEXT
+from tests.gateway.conftest import (
+    CONVERSATION,
+    answer_on_record,
+    content_on_record,
+    make_call,
+    make_embedding,
+    record,
+)
+from tests.rig.backend import TEXT, vector_of
 from tests.rig.processes import wait_until
 
 
@@ -59,14 +67,39 @@ def opened(embedded, scripted_model, replies):
     def open_one(behavior="stub", *, changes=None, **facts):
         if behavior is not None:
             scripted_model(behavior)
-        call = make_call(**facts)
-        row = records.opening(call, pipeline.prepare(call)) | (changes or {})
-        done = SimpleQueue()
-        embedded.writer.submit(OpenJob(row=row, then=done.put))
-        assert done.get(timeout=5) is None
-        return row["id"]
+        return open_record(embedded, make_call(**facts), changes or {})
 
     return open_one
+
+
+@pytest.fixture
+def opened_embedding(embedded, embedding_model, replies):
+    """As `opened`, for texts to embed."""
+
+    def open_one(behavior="stub", **facts):
+        embedding_model(behavior)
+        return open_record(embedded, make_embedding(**facts), {})
+
+    return open_one
+
+
+def open_record(parts, call, changes):
+    """Open the record of a call, and return its id."""
+    row = records.opening(call, pipeline.prepare(call)) | changes
+    done = SimpleQueue()
+    parts.writer.submit(OpenJob(row=row, then=done.put))
+    assert done.get(timeout=5) is None
+    return row["id"]
+
+
+def serve_until_cancelled(record_id, backend):
+    """Cancel a record once its model is being asked; return when it is no longer served."""
+    serving = threading.Thread(target=forwarding.forward, args=([record_id],))
+    serving.start()
+    backend.wait_for_calls(1)
+    forwarding.cancel(record_id)
+    serving.join(3)
+    assert not serving.is_alive()
 
 
 class TestForward:
@@ -167,6 +200,85 @@ class TestStream:
         assert 0 < record().first_token_ms < record().total_ms
 
 
+class TestEmbedding:
+    def test_is_asked_again_where_that_may_help(self, opened_embedding, backend, replies):
+        forwarding.forward([opened_embedding("flaky-503")])
+
+        assert (replies.end.state, record().model_calls) == ("answered", 2)
+        assert [call.path for call in backend.calls] == ["/v1/embeddings"] * 2
+
+    @pytest.mark.parametrize(
+        ("behavior", "code"),
+        [
+            ("err-401", "backend_auth"),
+            ("err-429", "backend_rate_limited"),
+            ("garbage", "malformed_reply"),
+            ("emptyjson", "malformed_reply"),
+            ("huge", "batch_too_large"),
+            ("toolong", "context_too_long"),
+        ],
+    )
+    def test_that_fails_is_not(self, opened_embedding, backend, replies, behavior, code):
+        forwarding.forward([opened_embedding(behavior)])
+
+        assert (replies.end.error_code, record().error_code) == (code, code)
+        assert len(backend.calls) == 1
+
+    def test_is_sent_back_by_the_indices_of_its_vectors(self, opened_embedding, replies):
+        forwarding.forward([opened_embedding("swapped")])
+
+        assert Embedding.from_text(replies.end.text).vectors[0] == tuple(vector_of("one two"))
+
+    @pytest.mark.parametrize("is_length_free", [True, False])
+    def test_of_another_length_is_one_where_that_is_free(
+        self, opened_embedding, replies, is_length_free
+    ):
+        forwarding.forward(
+            [opened_embedding("fixed-length", dimensions=3, is_length_free=is_length_free)]
+        )
+
+        assert replies.end.state == ("answered" if is_length_free else "failed")
+
+    def test_is_stopped_when_the_client_leaves(self, opened_embedding, backend):
+        serve_until_cancelled(opened_embedding("hang-20"), backend)
+
+        assert (record().state, record().error_code) == ("cancelled", "client_left")
+
+    def test_whose_tokens_nobody_counts_has_them_estimated(self, opened_embedding):
+        forwarding.forward([opened_embedding("nousage")])
+
+        assert (record().prompt_tokens, record().completion_tokens) == (5, 0)
+        assert record().are_tokens_estimated
+
+
+class TestToolCalls:
+    def test_come_with_the_end_and_are_on_record(self, opened, replies):
+        forwarding.forward([opened("tools", conversation=CONVERSATION)])
+
+        (call,) = replies.end.tool_calls
+        assert (call.name, call.arguments) == ("lookup", '{"query": "tiny"}')
+        assert content_on_record(ContentKind.ANSWER) == {
+            "text": "",
+            "finish_reason": "tool_calls",
+            "tool_calls": [call.as_dict()],
+        }
+
+    def test_of_a_stream_come_with_its_end_too_and_are_announced(self, opened, replies):
+        forwarding.forward([opened("tools", conversation=CONVERSATION, is_streamed=True)])
+
+        announced, end = replies.frames
+        assert announced == Chunk(number=0, last=0, text="")
+        assert (end.number, [call.id for call in end.tool_calls]) == (1, ["call_0"])
+        assert record().first_token_ms is not None
+        assert content_on_record(ContentKind.ANSWER)["tool_calls"][0]["id"] == "call_0"
+
+    def test_count_as_tokens_where_the_model_reports_none(self, opened):
+        forwarding.forward([opened("tools_nousage", conversation=CONVERSATION)])
+
+        assert record().are_tokens_estimated
+        assert record().completion_tokens == 8
+
+
 class TestRetry:
     """At most one, and only before the first byte (decisions.md, 4.7)."""
 
@@ -265,15 +377,8 @@ class TestFailure:
 class TestCancel:
     @pytest.mark.parametrize("is_streamed", [True, False])
     def test_stops_the_model(self, opened, backend, replies, is_streamed):
-        record_id = opened("hang-20", is_streamed=is_streamed)
-        serving = threading.Thread(target=forwarding.forward, args=([record_id],))
-        serving.start()
-        backend.wait_for_calls(1)
+        serve_until_cancelled(opened("hang-20", is_streamed=is_streamed), backend)
 
-        forwarding.cancel(record_id)
-
-        serving.join(3)
-        assert not serving.is_alive()
         backend.wait_for_departure(within_s=3)
         assert (record().state, record().error_code) == ("cancelled", "client_left")
         assert record().model_calls == 1

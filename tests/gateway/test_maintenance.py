@@ -10,6 +10,7 @@ from datetime import timedelta
 from queue import SimpleQueue
 
 import pytest
+from django.db import DatabaseError
 from django.utils import timezone
 
 from gateway import maintenance, pipeline
@@ -27,7 +28,15 @@ from gateway.audit.store import BLANK
 from gateway.audit.writer import ClaimJob
 from gateway.errors import StreamBroken, WorkerLost
 from gateway.ids import new_id
-from tests.gateway.conftest import answer_on_record, closed_record, make_call, record
+from models_registry import egress_ledger, egress_report
+from models_registry.models import EgressDestination
+from tests.gateway.conftest import (
+    CONVERSATION,
+    answer_on_record,
+    closed_record,
+    make_call,
+    record,
+)
 from tests.rig.backend import TEXT
 from tests.rig.processes import wait_until
 
@@ -161,6 +170,17 @@ class TestLostReply:
         assert got[0].text == (TEXT if behavior == "stub" else "")
         assert got[0].finish_reason == "stop"
         assert got[0].completion_tokens == record().completion_tokens
+
+    def test_is_told_again_with_the_tools_that_were_called(self, quiet, scripted_model):
+        scripted_model("tools")
+        quiet.replies = Deaf()
+        thread, got = ask_beside(pipeline.answer, make_call(conversation=CONVERSATION))
+        closed_record()
+
+        maintenance.look_after_waiters(now=timezone.now())
+
+        thread.join(5)
+        assert [call.name for call in got[0].tool_calls] == ["lookup"]
 
     def test_of_a_failure_is_told_again(self, quiet, scripted_model):
         scripted_model("err-401")
@@ -326,6 +346,35 @@ class TestReap:
         maintenance.start(embedded.id, ProcessKind.WEB)
 
         assert closed_record().pk == row.pk
+
+
+class TestEgress:
+    def test_is_written_down_while_the_process_runs_and_when_it_ends(self, embedded, monkeypatch):
+        monkeypatch.setattr(maintenance, "LOOK_EVERY_S", 0.05)
+        monkeypatch.setattr(maintenance, "EGRESS_EVERY_S", 0.05)
+        maintenance.stop()
+        egress_ledger.reached("10.0.0.1", 8000, "model")
+        maintenance.start(embedded.id, ProcessKind.WEB)
+        wait_until(EgressDestination.objects.exists, within_s=5, what="the destination")
+
+        monkeypatch.setattr(maintenance, "EGRESS_EVERY_S", 60)
+        egress_ledger.reached("10.0.0.2", 8000, "model")
+        maintenance.stop()
+
+        assert EgressDestination.objects.filter(host="10.0.0.2").exists()
+
+    def test_is_written_the_next_time_if_that_fails(self, quiet, monkeypatch):
+        egress_ledger.reached("10.0.0.1", 8000, "model")
+
+        def away(*_):
+            raise DatabaseError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(egress_report, "_write", away)
+            maintenance.write_egress()
+        maintenance.write_egress()
+
+        assert EgressDestination.objects.get().reached == 1
 
 
 class TestOutage:

@@ -11,7 +11,7 @@ from features.errors import NoActiveModel, UnregisteredModel
 from gateway import named_models
 from gateway.audit.models import CallerKind
 from gateway.calls import Caller, NamedModel
-from models_registry.adoption import AdoptionRefused
+from models_registry.errors import ModelMisconfigured
 from models_registry.models import SelfHostedModel, State
 from tests.factories import ENDPOINT, make_model
 from tests.gateway.conftest import make_call
@@ -57,6 +57,11 @@ class TestResolveNamed:
         assert (row.state, row.pk) == (State.DISCOVERED, found.model_id)
         assert (found.api_key, found.endpoint) == ("sk-1", ENDPOINT)
 
+    def test_adopts_what_gitlab_calls_by_a_name_of_its_own(self):
+        found = resolve(replace(NAMED, family="general", unknown_family="granite"))
+
+        assert (found.family, SelfHostedModel.objects.get().family) == ("general", "general")
+
     def test_keeps_a_registered_key_whatever_gitlab_sends(self):
         registered(api_key="sk-ours")
 
@@ -75,7 +80,7 @@ class TestResolveNamed:
 
     @pytest.mark.parametrize("endpoint", ["http://169.254.169.254/v1", "ftp://host/", "http://a b"])
     def test_refuses_what_may_not_be_reached(self, endpoint):
-        with pytest.raises(AdoptionRefused):
+        with pytest.raises(ModelMisconfigured):
             resolve(replace(NAMED, endpoint=endpoint))
 
         assert not SelfHostedModel.objects.exists()

@@ -1,9 +1,12 @@
 """Promises of gateway/pages.py."""
 
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from gateway.pages import POLICY, ContentSecurityPolicy
+from gateway.pages import POLICY, ActingPerson, ContentSecurityPolicy
+from models_registry.changes import ConfigChange
+from tests.factories import make_group
 
 
 def served(response):
@@ -33,3 +36,23 @@ class TestContentSecurityPolicy:
 
     def test_holds_on_real_pages(self, client, db):
         assert client.get("/admin/login/").headers["Content-Security-Policy"] == POLICY
+
+
+class TestActingPerson:
+    def change(self, person):
+        request = RequestFactory().get("/admin/")
+        request.user = person
+        ActingPerson(lambda request: make_group())(request)
+        return ConfigChange.objects.latest("pk").actor
+
+    def test_is_named_in_the_history_of_what_a_page_changes(self, db):
+        assert self.change(User(username="eve")) == "eve"
+
+    def test_is_named_on_real_pages(self, admin):
+        admin.post(
+            "/admin/features/group/add/",
+            {"path": "payments", "gitlab_id": "", "parent": "", "rules-TOTAL_FORMS": 0,
+             "rules-INITIAL_FORMS": 0},
+        )  # fmt: skip
+
+        assert ConfigChange.objects.latest("pk").actor.startswith("admin-")

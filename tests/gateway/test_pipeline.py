@@ -5,18 +5,28 @@ from __future__ import annotations
 import pytest
 
 from features import policy, snapshot
-from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned
+from features.errors import FeatureDisabled, NoActiveModel, NoModelAssigned, UnfitModel
 from gateway import pipeline
 from gateway.audit import store
-from gateway.audit.models import CallerKind, InferenceContent, InferenceRecord
+from gateway.audit.models import CallerKind, ContentKind, InferenceContent, InferenceRecord
 from gateway.calls import Caller, NamedModel
 from gateway.errors import AuditUnavailable
-from models_registry.adoption import AdoptionRefused
+from models_registry.errors import ContextTooLong, ModelMisconfigured
 from models_registry.models import SelfHostedModel
+from models_registry.providers.embedding import Embedding
+from models_registry.providers.types import Message, Prompt
 from tests.factories import make_group, make_member, make_model, make_rule
 from tests.gateway.audit.test_writer import BrokenStore
-from tests.gateway.conftest import answer_on_record, make_call, record
-from tests.rig.backend import TEXT
+from tests.gateway.conftest import (
+    CONVERSATION,
+    answer_on_record,
+    content_of,
+    content_on_record,
+    make_call,
+    make_embedding,
+    record,
+)
+from tests.rig.backend import TEXT, vector_of
 
 
 def by_instance(**facts):
@@ -75,6 +85,82 @@ class TestAnswer:
             pipeline.answer(make_call(named_model=named))
 
 
+class TestEmbedding:
+    def test_is_on_record_with_its_texts_and_its_exact_vectors(self, embedding_model, backend):
+        model = embedding_model()
+
+        answer = pipeline.answer(make_embedding("one two", "three"))
+
+        row = record()
+        vectors = Embedding.from_text(answer.text).vectors
+        assert vectors == tuple(tuple(vector_of(text)) for text in ("one two", "three"))
+        assert answer_on_record() == answer.text
+        assert (row.state, row.feature, row.model_id) == ("answered", "embeddings_code", model.pk)
+        assert (row.prompt_tokens, row.completion_tokens, row.model_calls) == (3, 0, 1)
+        assert (row.prompt_version, row.are_tokens_estimated) == ("", False)
+        assert content_of(row)["prompt"]["texts"] == backend.calls[0].body["input"]
+
+    def test_costs_no_query(self, embedding_model, django_assert_num_queries):
+        embedding_model()
+        pipeline.answer(make_embedding())
+
+        with django_assert_num_queries(0):
+            pipeline.answer(make_embedding())
+
+    @pytest.mark.parametrize("call", [make_call(), make_embedding()], ids=["words", "vectors"])
+    def test_and_words_come_of_models_of_their_own(self, embedded, backend, call):
+        family = "embedding" if call.texts is None else "general"
+        make_rule(feature=call.feature, model=make_model(family=family, endpoint=backend.endpoint))
+        snapshot.refresh()
+
+        with pytest.raises(UnfitModel):
+            pipeline.answer(call)
+
+        assert (record().state, record().error_code) == ("refused", "unfit_model")
+        assert not backend.calls
+
+    def test_is_how_an_embedding_model_is_tested(self, embedded, backend):
+        named = NamedModel(family="embedding", endpoint=backend.endpoint, identifier="stub")
+        call = make_call(feature="model_configuration", named_model=named, is_connection_test=True)
+        snapshot.refresh()
+
+        answer = pipeline.answer(call)
+
+        assert len(Embedding.from_text(answer.text).vectors) == 1
+        assert backend.calls[0].path == "/v1/embeddings"
+
+
+class TestConversation:
+    def test_takes_the_place_of_a_prompt_of_ours(self, scripted_model, backend):
+        scripted_model("tools")
+
+        answer = pipeline.answer(make_call(conversation=CONVERSATION, inputs={}, prompt=""))
+
+        assert [call.name for call in answer.tool_calls] == ["lookup"]
+        assert backend.calls[0].body["tools"] == list(CONVERSATION.tools)
+        assert (record().prompt_version, record().prompt_digest) == ("caller's own", "")
+        request = content_on_record(ContentKind.REQUEST)
+        assert request["inputs"] == {}
+        assert request["prompt"]["messages"] == backend.calls[0].body["messages"]
+
+    def test_that_cannot_fit_is_sent_to_nobody(self, scripted_model, backend):
+        scripted_model(context_window=100)
+        long = Prompt(messages=(Message(role="user", content="x" * 1_000),))
+
+        with pytest.raises(ContextTooLong):
+            pipeline.answer(make_call(conversation=long))
+
+        assert not backend.calls
+
+    def test_loses_only_reasoning_of_its_answer(self, scripted_model, backend):
+        scripted_model("fenced")
+        backend.answer("fenced", "<think>hm</think>\n", "```python\n", "x\n", "```")
+
+        answer = pipeline.answer(make_call(conversation=CONVERSATION))
+
+        assert answer.text == "```python\nx\n```"
+
+
 class TestRefusal:
     @pytest.fixture
     def refused(self, embedded):
@@ -128,9 +214,9 @@ class TestRefusal:
         make_rule()
         named = NamedModel(family="general", endpoint="http://169.254.169.254/v1", identifier="a")
 
-        refusal = refused(AdoptionRefused, named_model=named)
+        refusal = refused(ModelMisconfigured, named_model=named)
 
-        assert record().error_code == "unregistered_model"
+        assert record().error_code == "model_misconfigured"
         assert "169.254" not in str(refusal)
         assert not SelfHostedModel.objects.exists()
 

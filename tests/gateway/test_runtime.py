@@ -8,8 +8,10 @@ import pytest
 
 from features import snapshot
 from gateway import forwarding, pipeline, process, runtime
+from gateway.audit import chores, listing
 from gateway.audit.chain.integrity import Cover, integrity_of
 from gateway.audit.chain.keys import KeyUnusable
+from gateway.audit.criteria import Criteria
 from gateway.audit.models import InferenceRecord
 from gateway.bus import LocalReplies
 from gateway.errors import InferenceFailed
@@ -45,6 +47,26 @@ class TestStartWeb:
         snapshot.stop_polling()
         (line,) = [entry for entry in caplog.records if entry.message == "process.started"]
         assert (line.kind, line.mode) == ("web", "embedded")
+
+
+class TestChores:
+    def test_are_the_index_and_forwarding_where_there_is_where_to(self, settings):
+        assert [chore.name for chore in runtime._chores()] == ["content index"]
+
+        settings.GATEWAY_SIEM_URL = "tcp://10.0.0.1:514"
+        assert [chore.name for chore in runtime._chores()] == ["content index", "siem"]
+
+    def test_make_a_call_findable_by_its_words(self, monkeypatch, request, scripted_model):
+        monkeypatch.setattr(chores, "LOOK_EVERY_S", 0.01)
+        chores.stop()
+        chores.start("p", runtime._chores())
+        scripted_model()
+
+        pipeline.answer(make_call(inputs={**make_call().inputs, "prefix": "nineteen_sheep = "}))
+
+        wait_until(
+            lambda: listing.page(Criteria(words="sheep")).count == 1, within_s=5, what="the index"
+        )
 
 
 class TestAuditKeys:

@@ -13,7 +13,14 @@ ROUTES = (
     "/v4/code/suggestions",
     "/v1/prompts/model_configuration/check",
     "/v2/prompts/generate_commit_message",
+    "/v2/chat/agent",
+    "/v1/chat/agent",
+    "/v1/search/gitlab-docs",
     "/v1/code/user_access_token",
+    "/v1/proxy/anthropic/v1/messages",
+    "/v1/proxy/anthropic/v1/messages/count_tokens",
+    "/v1/proxy/openai/v1/chat/completions",
+    "/v1/proxy/openai/v1/responses",
     "/monitoring/healthz",
 )
 

@@ -1,5 +1,8 @@
 """A call goes in, a model answers, the pair is on record: in every mode, with a real model too."""
 
+import base64
+import json
+import struct
 import threading
 import time
 from itertools import count
@@ -7,10 +10,18 @@ from itertools import count
 import pytest
 import requests
 
+from tests.gateway.api.vendors import parsed
 from tests.line.conftest import MODES, record_of
 from tests.rig.backend import TEXT
 
 NUMBERS = count()
+
+
+def unpacked(vector):
+    """Return the numbers of a vector as the log keeps it, read as any auditor can."""
+    data = base64.b64decode(vector)
+    return list(struct.unpack(f"<{len(data) // 4}f", data))
+
 
 every_mode = pytest.mark.parametrize("line", MODES, indirect=True)
 
@@ -94,6 +105,37 @@ class TestEveryMode:
 
 
 @every_mode
+class TestConversation:
+    def test_brings_its_tools_and_gets_a_call_back(self, line, backend):
+        model = line.add_model(
+            name=f"agents {next(NUMBERS)}",
+            family="general",
+            endpoint=backend.endpoint,
+            identifier="tools",
+        )
+        line.switch_on("model_provider_proxy", model=model)
+        headers = {
+            **line.gitlab.headers(**{"X-Request-ID": "agent"}),
+            "X-Gitlab-Unit-Primitive": "ai_gateway_model_provider_proxy",
+        }
+        body = {
+            "model": "gpt-5",
+            "messages": [{"role": "user", "content": "Look it up."}],
+            "tools": [{"type": "function", "function": {"name": "lookup"}}],
+            "stream": True,
+        }
+
+        answer = line.post("/v1/proxy/openai/v1/chat/completions", json=body, headers=headers)
+
+        called = parsed(answer.content)[1]["choices"][0]["delta"]["tool_calls"][0]
+        assert called["function"] == {"name": "lookup", "arguments": '{"query": "tiny"}'}
+        assert answer.content.endswith(b"data: [DONE]\n\n")
+        record = record_of(line, "agent")
+        (recorded,) = line.contents(record["id"])["answer"]["tool_calls"]
+        assert {"index": 0, **recorded} == called
+
+
+@every_mode
 class TestLlamaCpp:
     """A real llama.cpp server with a tiny model whose answers are known."""
 
@@ -137,6 +179,35 @@ class TestLlamaCpp:
 
         text = "".join(answer.iter_content(None, decode_unicode=True))
         assert text.strip() == "Hello this answer comes from a tiny local model"
+
+    def test_embeds(self, line, llama_embedding):
+        model = line.add_model(
+            name=f"tiny {next(NUMBERS)}",
+            family="embedding",
+            endpoint=llama_embedding.endpoint,
+            identifier=llama_embedding.model,
+            api_key=llama_embedding.api_key,
+        )
+        line.switch_on("embeddings_code", model=model)
+        body = {
+            "contents": ["tiny", "local model", "tiny"],
+            "model_metadata": {"provider": "gitlab", "identifier": "any"},
+        }
+
+        answer = line.post(
+            "/v1/embeddings/code_embeddings/index", json=body, headers=line.gitlab.headers()
+        )
+
+        vectors = [item["embedding"] for item in answer.json()["predictions"]]
+        assert vectors[0] == vectors[2] != vectors[1]
+        assert sum(number**2 for number in vectors[1]) == pytest.approx(1, abs=1e-6)
+        record = record_of(line, answer.headers["X-Request-ID"])
+        content = line.contents(record["id"])
+        assert content["request"]["prompt"]["texts"] == body["contents"]
+        kept = json.loads(content["answer"]["text"])
+        assert kept["numbers"] == "float32"
+        assert [unpacked(vector) for vector in kept["vectors"]] == vectors
+        assert record["prompt_tokens"] > 0
 
     def test_fills_in_the_middle(self, completed, line):
         answer = completed(has_native_fim=True)

@@ -1,4 +1,7 @@
-"""Tests of models_registry, and RawServer: a server that sends exactly the bytes it is told to."""
+"""Tests of models_registry, and the network they stand in.
+
+RawServer sends exactly the bytes it is told to; `resolve_to` puts words into the resolver's mouth.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -151,3 +157,39 @@ def chunked(pieces: Iterable[bytes], *, media: bytes = b"text/event-stream") -> 
     head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % media
     body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     return head + body + b"0\r\n\r\n"
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let the resolver give these answers, one after the other; return the names it was asked."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        addresses = left.pop(0) if len(left) > 1 else left[0]
+        return [
+            (
+                socket.AF_INET6 if ":" in address else socket.AF_INET,
+                socket.SOCK_STREAM,
+                6,
+                "",
+                (address, port),
+            )
+            for address in addresses
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def watch_connects(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the list of addresses that anything in this process connects to from now on."""
+    dialed: list[Any] = []
+
+    class Watched(socket.socket):
+        def connect(self, address: Any) -> None:
+            dialed.append(address)
+            super().connect(address)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    return dialed

@@ -1,11 +1,15 @@
 """Tests for models_registry/admin.py."""
 
+import re
+
 import pytest
 from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
+from django.utils import timezone
 
-from models_registry.models import SelfHostedModel
+from models_registry.model_checks import Check
+from models_registry.models import EgressDestination, SelfHostedModel
 from tests.factories import ENDPOINT, make_group, make_model, make_rule
 
 CANARY = "sk-canary-5b21"
@@ -151,10 +155,24 @@ class TestListOfModels:
         for _ in range(rows):
             make_rule(make_group(), model=make_model())
 
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             page = admin.get(LIST)
 
         assert page.text.count("1 rule") >= rows
+
+    def test_says_whether_a_model_works_and_since_when(self, admin, backend):
+        works = make_model(endpoint=backend.endpoint, identifier="stub")
+        fails = make_model(endpoint=backend.endpoint, identifier="gone")
+        make_model()
+        for model in (works, fails):
+            list(Check(model, by="ann", now=timezone.now()).steps())
+
+        page = admin.get(LIST).text
+
+        assert page.count("not tested") == 1
+        assert re.search(r">\s*works\s*<", page)
+        assert "fails at Model present" in page
+        assert page.count(f"{timezone.now():%Y-%m-%d}") >= 2
 
     def test_says_how_many_rules_use_a_model(self, admin):
         model = make_model()
@@ -170,3 +188,49 @@ class TestListOfModels:
 
         assert "<script>alert(1)" not in pages
         assert "http://<b>" not in pages
+
+
+class TestEgressPage:
+    URL = reverse("admin:models_registry_egressdestination_changelist")
+
+    @pytest.mark.parametrize("rows", [3, 30])
+    def test_takes_the_same_number_of_queries(self, admin, rows, django_assert_num_queries):
+        for port in range(rows):
+            EgressDestination.objects.create(host="10.0.0.1", port=port, purpose="model")
+
+        with django_assert_num_queries(6):
+            admin.get(self.URL)
+
+    def test_shows_what_may_be_reached(self, admin, settings):
+        settings.GATEWAY_EGRESS_ALLOW = ["10.1.0.0/16", "*.svc.cluster.local"]
+
+        page = admin.get(self.URL).text
+
+        assert "<code>*.svc.cluster.local</code>" in page
+        assert "<code>169.254.0.0/16</code>" in page
+
+    def test_shows_what_was_reached_and_what_was_refused(self, admin):
+        now = timezone.now()
+        EgressDestination.objects.create(
+            host="llm.example.com",
+            port=8000,
+            purpose="model",
+            reached=12_345,
+            first_at=now,
+            last_at=now,
+        )
+        EgressDestination.objects.create(
+            host="8.8.8.8",
+            port=443,
+            purpose="GitLab",
+            refused=2,
+            refused_at=now,
+            reason="not_listed",
+        )
+
+        page = admin.get(self.URL).text
+
+        assert "llm.example.com:8000" in page
+        assert "12,345" in page
+        assert f"2, last {now:%Y-%m-%d %H:%M}" in page
+        assert "Add 8.8.8.8:443 to GATEWAY_EGRESS_ALLOW" in page

@@ -8,6 +8,7 @@ from django.db import connection
 
 from models_registry import adoption
 from models_registry.adoption import Address, AdoptionRefused
+from models_registry.errors import ModelMisconfigured
 from models_registry.models import ModelRevision, SelfHostedModel, State
 from tests.factories import ENDPOINT, make_model
 
@@ -61,6 +62,36 @@ class TestAddress:
 
         assert Address.of(**facts) != Address.of(**{**facts, **other})
 
+    @pytest.mark.parametrize(
+        ("provider", "identifier"),
+        [
+            ("azure_openai", "azure/house"),
+            ("azure_openai", "house"),
+            ("openai_compatible", "azure/house"),
+        ],
+    )
+    def test_is_that_of_the_model_that_gitlab_means(self, provider, identifier):
+        row = SelfHostedModel(
+            family="gpt", provider=provider, endpoint="http://llm.example", identifier=identifier
+        )
+
+        assert Address.of_row(row) == Address.of(
+            family="gpt", endpoint="http://llm.example", identifier="azure/house"
+        )
+
+    @pytest.mark.parametrize("endpoint", ["", "https://vpce.example.com"])
+    @pytest.mark.parametrize(
+        "named", ["http://bedrockselfhostedmodel.com", "http://localhost:11434/v1"]
+    )
+    def test_of_bedrock_is_the_identifier(self, endpoint, named):
+        row = SelfHostedModel(
+            family="claude_3", provider="bedrock", endpoint=endpoint, identifier="us.claude"
+        )
+
+        assert Address.of_row(row) == Address.of(
+            family="claude_3", endpoint=named, identifier="bedrock/us.claude"
+        )
+
     def test_takes_any_text(self):
         assert Address.of(family="", endpoint="http://[", identifier="").endpoint == "http://["
 
@@ -76,6 +107,36 @@ class TestAdopt:
         assert config == row.current.as_config()
         assert config.api_key == "sk-from-gitlab"
         assert config.endpoint == ENDPOINT
+
+    @pytest.mark.parametrize(
+        ("identifier", "provider"),
+        [
+            ("azure/gpt-5", "azure_openai"),
+            ("anthropic/claude", "anthropic"),
+            ("bedrock/us.claude", "bedrock"),
+            ("nosuchprovider/gpt-5", "openai_compatible"),
+        ],
+    )
+    def test_adopts_with_the_provider_that_the_identifier_says(self, identifier, provider):
+        config = adoption.adopt(**{**NAMED, "identifier": identifier})
+
+        assert (config.provider, config.identifier) == (provider, identifier)
+        assert SelfHostedModel.objects.get().provider == provider
+
+    @pytest.mark.parametrize(
+        ("endpoint", "identifier"),
+        [
+            ("http://bedrockselfhostedmodel.com", "bedrock/us.claude"),
+            ("http://bedrockselfhostedmodel.com", "amazon.nova-pro-v1:0"),
+            ("http://localhost:11434/v1", "bedrock/us.claude"),
+        ],
+    )
+    def test_takes_no_address_from_what_stands_beside_a_model_of_bedrock(
+        self, endpoint, identifier
+    ):
+        config = adoption.adopt(**{**NAMED, "endpoint": endpoint, "identifier": identifier})
+
+        assert (config.provider, config.endpoint) == ("bedrock", "")
 
     def test_stores_the_key_encrypted(self):
         adoption.adopt(**NAMED)
@@ -176,7 +237,7 @@ class TestAdopt:
         ],
     )
     def test_refuses_what_a_form_would_refuse_without_repeating_it(self, fact):
-        with pytest.raises(AdoptionRefused) as caught:
+        with pytest.raises(ModelMisconfigured) as caught:
             adoption.adopt(**{**NAMED, **fact})
 
         assert SelfHostedModel.objects.count() == 0
@@ -240,5 +301,5 @@ class TestTemporary:
         assert config.endpoint == "http://169.254.169.254"
 
     def test_refuses_an_unknown_family(self):
-        with pytest.raises(AdoptionRefused, match="family"):
+        with pytest.raises(ModelMisconfigured, match="family"):
             adoption.temporary(**{**NAMED, "family": "unheard-of"})

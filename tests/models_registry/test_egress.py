@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import errno
 import gzip
-import ipaddress
 import socket
 import ssl
 import subprocess
@@ -18,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from models_registry import egress
-from models_registry.egress import Cancellation, Limits, fetch_json, validate_endpoint
+from models_registry.egress import (
+    Cancellation,
+    Limits,
+    fetch_json,
+    parse_receiver,
+    send_syslog,
+    validate_endpoint,
+)
 from models_registry.errors import (
     AnswerTooLarge,
     BackendAuthFailed,
@@ -41,15 +42,21 @@ from models_registry.errors import (
     ModelError,
     ModelMisconfigured,
 )
-from tests.models_registry import ANSWER, RawServer, Visitor, answering, chunked, sending
+from tests.models_registry import (
+    ANSWER,
+    RawServer,
+    Visitor,
+    answering,
+    chunked,
+    hostile_urls,
+    resolve_to,
+    sending,
+    watch_connects,
+)
+from tests.models_registry.authority import Authority
 
+QUERIES = ("http://10.0.0.1/v1?api-version=1", "http://llm.example.com/v1?key=sk-1")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_left() -> Iterator[None]:
-    yield
-    egress.close_connections()
 
 
 def limits(
@@ -72,42 +79,6 @@ def get(url: str, **options: Any) -> bytes:
     options = {"headers": {}, "body": None, "limits": limits()} | options
     with egress.exchange("GET", url, **options) as reply:
         return reply.read()
-
-
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Let the resolver give these answers, one after the other; return the names it was asked."""
-    asked: list[str] = []
-    left = list(answers)
-
-    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[Any]:
-        asked.append(host)
-        addresses = left.pop(0) if len(left) > 1 else left[0]
-        return [
-            (
-                socket.AF_INET6 if ":" in address else socket.AF_INET,
-                socket.SOCK_STREAM,
-                6,
-                "",
-                (address, port),
-            )
-            for address in addresses
-        ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    return asked
-
-
-def watch_connects(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the list of addresses that anything in this process connects to from now on."""
-    dialed: list[Any] = []
-
-    class Watched(socket.socket):
-        def connect(self, address: Any) -> None:
-            dialed.append(address)
-            super().connect(address)
-
-    monkeypatch.setattr(socket, "socket", Watched)
-    return dialed
 
 
 @contextmanager
@@ -148,110 +119,7 @@ class TestValidateEndpoint:
     def test_accepts_what_can_be_dialed(self, url):
         validate_endpoint(url)
 
-    @pytest.mark.parametrize(
-        "url",
-        [
-            # other schemes
-            "file:///etc/passwd",
-            "gopher://10.0.0.1/_x",
-            "unix:/run/redis.sock",
-            "ftp://10.0.0.1/",
-            "http+unix://%2Frun%2Fredis.sock/",
-            "javascript:alert(1)",
-            "data:text/plain,x",
-            "//10.0.0.1/v1",
-            "10.0.0.1:8000",
-            "10.0.0.1",
-            # no host, two hosts, hidden hosts
-            "http://",
-            "http:///v1",
-            "http://:8000/v1",
-            "http:10.0.0.1/v1",
-            "http://user@10.0.0.1/",
-            "http://user:secret@10.0.0.1/",
-            "http://10.0.0.1@169.254.169.254/",
-            "http://10.0.0.1%40169.254.169.254/",
-            "http://10.0.0.1\\@169.254.169.254/",
-            "http:\\\\10.0.0.1\\v1",
-            "http://10.0.0.1/\\evil",
-            "http://10.0.0.1/modèle",
-            "http://10.0.0.1#@169.254.169.254/",
-            "http://10.0.0.1/#fragment",
-            "http://10.0.0.1/#",
-            "http://10.0.0.1/v1?api-version=1",
-            "http://10.0.0.1/v1?",
-            # characters that readers drop or translate
-            "http://10.0.0.1/v1\r\nX-Evil: 1",
-            "http://10.0.0.1\t/v1",
-            "http://10.0.\n0.1/v1",
-            " http://10.0.0.1/v1",
-            "http://10.0.0.1 /v1",
-            "http://10.0.0.1\x00.example.com/",
-            "http://10.0.0.1\x7f/",
-            "http://１０.0.0.1/",
-            "http://10。0。0。1/",
-            "http://ⓔxample.com/",
-            "http://exаmple.com/",  # a Cyrillic letter
-            "http://[fd00::1%25eth0]/",
-            "http://127%2e0%2e0%2e1/",
-            # addresses in odd spellings
-            "http://0177.0.0.1/",
-            "http://010.0.0.1/",
-            "http://2130706433/",
-            "http://0x7f000001/",
-            "http://0x7f.1/",
-            "http://127.1/",
-            "http://0x7f.0.0.0x1/",
-            "http://10.0.0.1.5/",
-            "http://10.0.0.256/",
-            "http://[10.0.0.1]/",
-            "http://[fd00::1/",
-            "http://fd00::1/",
-            "http://[fd00:::1]/",
-            # names that cannot be
-            "http://example.com./v1",
-            "http://10.0.0.1./v1",
-            "http://.example.com/",
-            "http://example..com/",
-            "http://-example.com/",
-            "http://exam*ple.com/",
-            f"http://{'a' * 64}.com/",
-            f"http://{'a.' * 130}com/",
-            # ports
-            "http://10.0.0.1:0/",
-            "http://10.0.0.1:65536/",
-            "http://10.0.0.1:-1/",
-            "http://10.0.0.1:80:80/",
-            "http://10.0.0.1:8o/",
-            # addresses outside the list
-            "http://8.8.8.8/",
-            "http://172.32.0.1/",
-            "http://11.0.0.0/",
-            "http://[2606:4700::1111]/",
-            # never
-            "http://169.254.169.254/latest/meta-data/",
-            "http://169.254.0.1/",
-            "http://100.100.100.200/",
-            "http://[fd00:ec2::254]/",
-            "http://[fd20:ce::254]/",
-            "http://[fe80::1]/",
-            "http://0.0.0.0/",
-            "http://0.1.2.3/",
-            "http://[::]/",
-            "http://224.0.0.1/",
-            "http://255.255.255.255/",
-            "http://[ff02::1]/",
-            # IPv4 in disguise
-            "http://[::ffff:169.254.169.254]/",
-            "http://[::ffff:8.8.8.8]/",
-            "http://[::169.254.169.254]/",
-            "http://[64:ff9b::169.254.169.254]/",
-            "http://[64:ff9b::808:808]/",
-            "http://[2002:a9fe:a9fe::1]/",
-            "http://[2002:808:808::1]/",
-            "http://[2001:0:a9fe:a9fe::5601:5601]/",
-        ],
-    )
+    @pytest.mark.parametrize("url", [*hostile_urls.WRITTEN, "http://10.0.0.1/v1?", *QUERIES])
     def test_refuses(self, url):
         with pytest.raises(ValidationError) as refused:
             validate_endpoint(url)
@@ -279,19 +147,7 @@ class TestValidateEndpoint:
         with pytest.raises(ValidationError, match=says):
             validate_endpoint(url)
 
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "http://127.0.0.1:8000",
-            "http://127.8.8.8",
-            "http://localhost:6379",
-            "http://app.localhost/",
-            "http://LOCALHOST/",
-            "http://[::1]:8000",
-            "http://[::ffff:127.0.0.1]/",
-            "http://[64:ff9b::7f00:1]/",
-        ],
-    )
+    @pytest.mark.parametrize("url", hostile_urls.LOOPBACK)
     def test_refuses_loopback_that_is_not_listed(self, url, settings):
         settings.GATEWAY_EGRESS_ALLOW = ["10.0.0.0/8", "fc00::/7", "*.example.com"]
 
@@ -304,6 +160,44 @@ class TestValidateEndpoint:
         validate_endpoint("http://llm.example.com/v1")
 
         assert asked == []
+
+
+class TestDialing:
+    """What is refused when it is saved is refused again when it is dialed: a row may be older."""
+
+    @pytest.mark.parametrize("url", hostile_urls.WRITTEN)
+    def test_refuses_what_is_hostile_as_it_is_written(self, url, monkeypatch):
+        asked, dialed = resolve_to(monkeypatch, ["10.0.0.1"]), watch_connects(monkeypatch)
+
+        with pytest.raises((EgressDenied, ModelMisconfigured)):
+            get(url)
+
+        assert (asked, dialed) == ([], [])
+
+    @pytest.mark.parametrize("url", hostile_urls.LOOPBACK)
+    def test_refuses_loopback_that_is_not_listed(self, url, settings, monkeypatch):
+        settings.GATEWAY_EGRESS_ALLOW = ["10.0.0.0/8", "fc00::/7", "*.example.com"]
+        resolve_to(monkeypatch, ["127.0.0.1"])
+        dialed = watch_connects(monkeypatch)
+
+        with pytest.raises(EgressDenied):
+            get(url)
+
+        assert dialed == []
+
+    @pytest.mark.parametrize(("url", "addresses"), hostile_urls.RESOLVED)
+    def test_refuses_a_name_if_one_of_its_addresses_is_outside(
+        self, url, addresses, settings, monkeypatch
+    ):
+        settings.GATEWAY_EGRESS_ALLOW = ["10.0.0.0/8", "fc00::/7"]
+        validate_endpoint(url)
+        resolve_to(monkeypatch, addresses)
+        dialed = watch_connects(monkeypatch)
+
+        with pytest.raises(EgressDenied):
+            get(url)
+
+        assert dialed == []
 
 
 class TestAllowList:
@@ -370,6 +264,12 @@ class TestAllowList:
             ("*.example.com", "evilexample.com", False),
             ("llm.example.com", "llm.example.com.evil.org", False),
             ("llm.example.com:1", "llm.example.com", False),
+            ("*.svc.cluster.local", "vllm.models.svc.cluster.local", True),
+            ("*.models.svc.cluster.local", "vllm.models.svc.cluster.local", True),
+            ("vllm.models.svc.cluster.local", "vllm.models.svc.cluster.local", True),
+            ("*.svc.cluster.local", "vllm.models.svc.cluster.local.evil.org", False),
+            ("*.models.svc.cluster.local", "vllm.other.svc.cluster.local", False),
+            ("*.svc.cluster.local", "vllm.models.svc", False),
         ],
     )
     def test_allows_by_name(self, entry, host, is_allowed, settings, monkeypatch):
@@ -400,26 +300,6 @@ class TestAllowList:
 
 
 class TestResolution:
-    @pytest.mark.parametrize(
-        "addresses",
-        [
-            ["8.8.8.8"],
-            ["127.0.0.1", "8.8.8.8"],
-            ["127.0.0.1", "169.254.169.254"],
-            ["::ffff:169.254.169.254"],
-            ["127.0.0.1", "64:ff9b::808:808"],
-            ["fe80::1%eth0"],
-        ],
-    )
-    def test_refuses_if_one_address_is_outside(self, addresses, monkeypatch):
-        resolve_to(monkeypatch, addresses)
-        dialed = watch_connects(monkeypatch)
-
-        with pytest.raises(EgressDenied):
-            get("http://llm.example.com:1/")
-
-        assert dialed == []
-
     def test_asks_once_per_connection_and_dials_what_it_checked(self, monkeypatch):
         with RawServer(sending(ANSWER)) as server:
             asked = resolve_to(monkeypatch, ["127.0.0.1"], ["169.254.169.254"])
@@ -1080,6 +960,27 @@ class TestCancellation:
 # Connections
 
 
+class TestConnectTime:
+    def test_is_told_of_a_new_connection_and_is_nothing_for_a_kept_one(self):
+        with RawServer(answering(ANSWER)) as server:
+            times = []
+            for _ in range(2):
+                cancellation = Cancellation()
+                get(server.url, cancellation=cancellation)
+                times.append(cancellation.connect_ms)
+
+        assert 0 < times[0] < 1000
+        assert times[1] == 0
+
+    def test_is_unknown_where_there_was_no_connection(self):
+        cancellation = Cancellation()
+
+        with pytest.raises(BackendUnreachable):
+            get("http://127.0.0.1:1/", cancellation=cancellation)
+
+        assert cancellation.connect_ms is None
+
+
 class TestKeepAlive:
     def test_serves_two_requests_on_one_connection(self):
         with RawServer(answering(ANSWER)) as server:
@@ -1398,92 +1299,6 @@ except InferenceCancelled:
 # TLS
 
 
-class Authority:
-    """A throw-away certificate authority."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            self._draft(self.name, self._key.public_key(), is_expired=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=True,
-                    content_commitment=False,
-                    key_encipherment=False,
-                    data_encipherment=False,
-                    key_agreement=False,
-                    key_cert_sign=True,
-                    crl_sign=True,
-                    encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
-            )
-            .sign(self._key, hashes.SHA256())
-        )
-        self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-    def _draft(
-        self, subject: x509.Name, public_key: Any, *, is_expired: bool
-    ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        day = datetime.timedelta(days=1)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 10 * day)
-            .not_valid_after(now - day if is_expired else now + 10 * day)
-        )
-
-    def context(self, *names: str, is_expired: bool = False) -> ssl.SSLContext:
-        """Return a server's TLS context with a certificate for these names and addresses."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-        alternatives = x509.SubjectAlternativeName(
-            [
-                x509.IPAddress(ipaddress.ip_address(name))
-                if name[0].isdigit()
-                else x509.DNSName(name)
-                for name in names
-            ]
-        )
-        certificate = (
-            self._draft(subject, key.public_key(), is_expired=is_expired)
-            .add_extension(alternatives, critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
-            .sign(self._key, hashes.SHA256())
-        )
-        file = self._directory / f"{certificate.serial_number}.pem"
-        file.write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "Enclave test authority")
-
-
 class TestTls:
     def test_trusts_the_models_own_authority(self, authority):
         with RawServer(answering(ANSWER), tls=authority.context("127.0.0.1")) as server:
@@ -1689,6 +1504,81 @@ def drip_one_record(context: ssl.SSLContext) -> Callable[[Visitor], None]:
 # Documents
 
 
+class TestWalk:
+    def walk(self, url, **options):
+        given = {"ca_bundle": "", "pool_key": "walk", "limits": limits(), **options}
+        return egress.Walk(url, **given)
+
+    def test_leaves_its_connection_to_the_next_exchange(self):
+        with RawServer(answering(ANSWER)) as server:
+            walk = self.walk(server.url)
+            assert walk.resolve() == ("127.0.0.1",)
+            walk.connect()
+            walk.keep()
+
+            body = get(server.url, pool_key="walk")
+
+        assert (body, server.connections) == (b"{}", 1)
+
+    def test_lets_go_of_every_connection(self):
+        with RawServer(answering(ANSWER)) as server:
+            walk = self.walk(server.url)
+            walk.resolve()
+            walk.connect()
+            walk.keep()
+            walk.close()
+
+            get(server.url, pool_key="walk")
+
+        assert server.connections == 2
+
+    def test_shows_certificates_that_it_refuses_and_sends_nothing(self, authority):
+        with RawServer(answering(ANSWER), tls=authority.context("127.0.0.1")) as server:
+            walk = self.walk(server.url)
+            walk.resolve()
+            walk.connect()
+            with pytest.raises(BackendTlsFailed):
+                walk.secure()
+            (shown,) = walk.presented()
+            walk.close()
+
+        assert shown.startswith("-----BEGIN CERTIFICATE-----")
+        assert server.requests == []
+
+    def test_shows_no_certificates_where_there_are_none(self):
+        with RawServer(answering(ANSWER)) as server:
+            walk = self.walk(server.url)
+            walk.resolve()
+
+            assert walk.presented() == ()
+
+    def test_refuses_what_an_exchange_refuses(self, monkeypatch):
+        resolve_to(monkeypatch, ["127.0.0.1", "8.8.8.8"])
+
+        with pytest.raises(EgressDenied):
+            self.walk("http://8.8.8.8/").check()
+        with pytest.raises(EgressDenied):
+            self.walk("http://llm.example.com/").resolve()
+        with pytest.raises(ModelMisconfigured):
+            self.walk("http://user@10.0.0.1/")
+
+    def test_works_on_greenlets(self, authority, tmp_path):
+        code = """
+limits = egress.Limits(
+    deadline_at=time.monotonic() + 5, first_byte_s=5, idle_s=5, max_bytes=1000
+)
+walk = egress.Walk(url, ca_bundle=pem, pool_key="", limits=limits)
+walk.resolve()
+walk.connect()
+print(len(walk.secure()), len(walk.presented()))
+walk.close()
+"""
+        pem = tmp_path / "ca.pem"
+        pem.write_text(authority.pem)
+        with RawServer(answering(ANSWER), tls=authority.context("127.0.0.1")) as server:
+            assert run_script(code, server.url, str(pem), "gevent") == "1 1\n"
+
+
 class TestFetchJson:
     def test_returns_the_document(self):
         answer = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"keys": []}'
@@ -1740,3 +1630,113 @@ class TestFetchJson:
             fetch_json(server.url, timeout_s=0.4)
 
         assert time.monotonic() - started < 1
+
+
+MESSAGES = [b"<110>1 first", "<110>1 zw\u00f6lf".encode()]
+FRAMED = b"12 <110>1 first13 <110>1 zw\xc3\xb6lf"
+
+
+def keeping(kept: list[bytes]) -> Callable[[Visitor], None]:
+    """Return a script that keeps everything until the client's end, then hangs up."""
+
+    def script(visitor: Visitor) -> None:
+        data = b""
+        while piece := visitor.sock.recv(65536):
+            data += piece
+        kept.append(data)
+
+    return script
+
+
+class TestSendSyslog:
+    def test_counts_the_octets_and_returns_when_all_has_arrived(self):
+        kept: list[bytes] = []
+        with RawServer(keeping(kept)) as server:
+            send_syslog(f"tcp://127.0.0.1:{server.port}", MESSAGES, timeout_s=5)
+
+            assert kept == [FRAMED]
+
+    def test_speaks_tls_and_compares_the_name(self, authority, settings, tmp_path, monkeypatch):
+        bundle = tmp_path / "ca.pem"
+        bundle.write_text(authority.pem)
+        settings.GATEWAY_CA_BUNDLE = str(bundle)
+        kept: list[bytes] = []
+        with RawServer(keeping(kept), tls=authority.context("127.0.0.1")) as server:
+            send_syslog(f"tls://127.0.0.1:{server.port}", MESSAGES, timeout_s=5)
+            resolve_to(monkeypatch, ["127.0.0.1"])
+            with pytest.raises(BackendTlsFailed, match="another host name"):
+                send_syslog(f"tls://siem.example.com:{server.port}", MESSAGES, timeout_s=5)
+
+        assert kept == [FRAMED]
+
+    def test_sends_a_datagram_for_each(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", 0))
+
+            send_syslog(f"udp://127.0.0.1:{receiver.getsockname()[1]}", MESSAGES, timeout_s=5)
+
+            assert [receiver.recv(1000) for _ in MESSAGES] == MESSAGES
+
+    def test_sends_into_a_local_socket(self, tmp_path):
+        path = str(tmp_path / "log")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(path)
+
+            send_syslog(f"unix://{path}", MESSAGES, timeout_s=5)
+
+            assert [receiver.recv(1000) for _ in MESSAGES] == MESSAGES
+
+    def test_says_that_nothing_listens(self, tmp_path):
+        with pytest.raises(BackendUnreachable, match="refused the connection"):
+            send_syslog("tcp://127.0.0.1:1", MESSAGES, timeout_s=5)
+        with pytest.raises(BackendUnreachable, match="local socket"):
+            send_syslog(f"unix://{tmp_path}/none", MESSAGES, timeout_s=5)
+
+    def test_takes_a_receiver_that_never_hangs_up_for_one_that_got_nothing(self):
+        with RawServer(lambda visitor: time.sleep(3)) as server, pytest.raises(BackendTimedOut):
+            send_syslog(f"tcp://127.0.0.1:{server.port}", MESSAGES, timeout_s=0.2)
+
+    def test_says_that_the_receiver_was_reset(self):
+        def reset(visitor: Visitor) -> None:
+            visitor.sock.recv(1)
+            visitor.reset()
+
+        with RawServer(reset) as server, pytest.raises(BackendUnreachable, match="hung up"):
+            send_syslog(f"tcp://127.0.0.1:{server.port}", MESSAGES, timeout_s=5)
+
+    @pytest.mark.parametrize("scheme", ["tcp", "tls", "udp"])
+    def test_reaches_nothing_that_is_not_allowed(self, scheme, settings, monkeypatch):
+        settings.GATEWAY_EGRESS_ALLOW = ["10.0.0.0/8"]
+        dialed = watch_connects(monkeypatch)
+
+        with pytest.raises(EgressDenied):
+            send_syslog(f"{scheme}://127.0.0.1:6514", MESSAGES, timeout_s=5)
+
+        assert dialed == []
+
+
+class TestParseReceiver:
+    @pytest.mark.parametrize(
+        "url", ["tcp://10.1.2.3:514", "tls://siem.example.com:6514", "udp://[fd00::1]:514"]
+    )
+    def test_takes_a_host_and_a_port(self, url):
+        receiver = parse_receiver(url)
+
+        assert receiver.target is not None
+        assert receiver.is_datagram == url.startswith("udp")
+        assert receiver.target.scheme == ("https" if url.startswith("tls") else "http")
+
+    def test_takes_a_path(self):
+        assert parse_receiver("unix:///dev/log").path == "/dev/log"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("", "siem", "ftp://siem:1", "unix://log", "unix:/dev/log", "http://siem:1"),
+            *("tcp://siem", "tls://siem/", "tcp://siem:514/path", "tcp://user@siem:514"),
+            *("tcp://:514", "tcp://siem:0", "tcp://0x7f.1:514", "tcp://a b:514"),
+        ],
+    )
+    def test_refuses_the_rest(self, url):
+        with pytest.raises(ModelMisconfigured):
+            parse_receiver(url)

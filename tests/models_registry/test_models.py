@@ -18,6 +18,7 @@ from models_registry import families
 from models_registry.errors import ModelMisconfigured
 from models_registry.families import Family
 from models_registry.models import ModelRevision, SelfHostedModel
+from models_registry.providers import PROVIDERS, WITHOUT_ENDPOINT
 from tests.factories import ENDPOINT, make_model, make_rule
 
 CANARY = "sk-canary-91cc"
@@ -120,14 +121,16 @@ class TestSelfHostedModel:
 
         assert ModelRevision.objects.filter(model=None, name="twice").count() == 2
 
-    def test_needs_an_endpoint_unless_there_is_no_backend(self):
-        facts = {"name": "m", "family": "general"}
-
-        SelfHostedModel(**facts, provider="echo").full_clean()
+    @pytest.mark.parametrize("provider", sorted(PROVIDERS.keys() - WITHOUT_ENDPOINT))
+    def test_needs_an_endpoint(self, provider):
         with pytest.raises(ValidationError) as caught:
-            SelfHostedModel(**facts, provider="openai_compatible").full_clean()
+            SelfHostedModel(name="m", family="general", provider=provider).full_clean()
 
         assert set(caught.value.message_dict) == {"endpoint"}
+
+    @pytest.mark.parametrize("provider", ["echo", "bedrock"])
+    def test_needs_none_where_the_provider_knows_where_to_ask(self, provider):
+        SelfHostedModel(name="m", family="general", provider=provider).full_clean()
 
     @pytest.mark.parametrize(
         ("field", "value"),

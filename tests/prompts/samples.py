@@ -1,4 +1,4 @@
-"""What GitLab sends for each prompt, and an answer as a model writes it that follows the prompt.
+"""What is put into each prompt, and an answer as a model writes it that follows the prompt.
 
 Source: gitlab-client.md 1.5 to 1.8 for the shapes; the texts are ours.
 """
@@ -6,6 +6,10 @@ Source: gitlab-client.md 1.5 to 1.8 for the shapes; the texts are ours.
 from __future__ import annotations
 
 import json
+
+from features import chat_tools
+from models_registry.providers.types import Message
+from prompts.library import NO_TURNS, Rendered, Turns, render
 
 PREFIX = 'def fibonacci(n):\n    """Return the n-th number."""\n    if n < 2:\n        return n\n'
 SUFFIX = "\n\nprint(fibonacci(10))\n"
@@ -39,6 +43,12 @@ INPUTS: dict[str, dict[str, str]] = {
         "examples_array": "",
     },
     "model_configuration": {},
+    "chat_react": {
+        "current_date": "Monday, November 23, 2026",
+        "tools": chat_tools.described(chat_tools.TOOLS),
+        "unavailable_resources": "Pipelines, Vulnerabilities",
+    },
+    "chat_v1": {},
     "chat_explain_code": SELECTION,
     "chat_fix_code": {**SELECTION, **REUSE, **LIBRARIES},
     "chat_refactor_code": {**SELECTION, **REUSE},
@@ -102,8 +112,35 @@ INPUTS: dict[str, dict[str, str]] = {
         "context": "The login test fails on every third run.",
         "definition": "software_development",
     },
+    "x_ray_libraries": {"prompt": 'Name each gem and its use: {"libraries": [{"name", "..."}]}'},
     "summarize_duo_workflow": {"logs": "10:00 read app.py\n10:01 opened merge request !7"},
 }
+
+
+# For the prompts that a conversation goes behind.
+TURNS: dict[str, Turns] = {
+    "chat_react": Turns(
+        past=(
+            (
+                Message(role="user", content="What is an epic?"),
+                Message(role="assistant", content="Final Answer: A group of issues."),
+            ),
+        ),
+        current=(Message(role="user", content="And who works on #12?"),),
+    ),
+    "chat_v1": Turns(
+        current=(
+            Message(role="system", content="Be brief."),
+            Message(role="user", content="Hello"),
+        )
+    ),
+}
+
+
+def rendered(slug: str, family: str) -> Rendered:
+    """Return what a family is asked by a prompt of these samples."""
+    turns = TURNS.get(slug, NO_TURNS)
+    return render(feature=slug, family=family, inputs=INPUTS[slug], turns=turns)
 
 
 def identifier(kind: str, value: str) -> str:

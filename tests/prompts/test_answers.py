@@ -8,9 +8,10 @@ import re
 
 import pytest
 
+from features import chat_tools, react
 from models_registry.families import FAMILIES
 from prompts import library
-from tests.prompts.samples import ANSWERS, INPUTS
+from tests.prompts.samples import ANSWERS, INPUTS, rendered
 from tests.rig import rails
 
 TALKING = sorted(set(FAMILIES) - {"embedding"})
@@ -19,8 +20,8 @@ READERS = sorted(slug for slug in INPUTS if slug.endswith("_reader"))
 
 def asked(slug, family="general"):
     """Return all that a model reads of a prompt."""
-    prompt = library.render(feature=slug, family=family, inputs=INPUTS[slug]).prompt
-    return "\n\n".join(message.content for message in prompt.messages)
+    messages = rendered(slug, family).prompt.messages
+    return "\n\n".join(message.content for message in messages)
 
 
 def words_of(text):
@@ -52,6 +53,47 @@ class TestReaders:
 
         assert f'"{kind}"' in asked(slug)
         assert value
+
+
+class TestAgent:
+    """The forms of the prompt, and of an answer, are those that the gateway reads."""
+
+    @staticmethod
+    def read(text):
+        parser = react.Parser()
+        return parser.feed(text), parser.end()
+
+    def test_the_forms_in_the_prompt_are_an_action_and_an_answer(self):
+        text = asked("chat_react")
+        action, answer = re.findall(r"^Thought: (?:.+\n?)+", text, re.MULTILINE)
+
+        shown, turn = self.read(action)
+        assert shown == ""
+        assert (turn.tool, turn.tool_input) == ("the name of the tool", "what to look up")
+        shown, turn = self.read(answer)
+        assert shown == "the whole answer, in Markdown, in the language of the question"
+        assert turn == react.FinalAnswer()
+
+    def test_every_tool_is_offered_with_an_example(self):
+        text = asked("chat_react")
+
+        for tool in chat_tools.TOOLS:
+            assert f"- {tool.name} reads " in text
+            assert f'For "{tool.question}" it is: {tool.tool_input}' in text
+
+    def test_no_form_for_actions_is_shown_where_there_is_no_tool(self):
+        inputs = {**INPUTS["chat_react"], "tools": ""}
+
+        prompt = library.render(feature="chat_react", family="general", inputs=inputs).prompt
+
+        assert "Action" not in prompt.messages[0].content
+        assert "Final Answer: " in prompt.messages[0].content
+
+    def test_answers_are_understood(self):
+        _, turn = self.read("Thought: I need it.\nAction: issue_reader\nAction Input: #12")
+
+        assert turn == react.Action(thought="I need it.", tool="issue_reader", tool_input="#12")
+        assert "- issue_reader reads" in asked("chat_react")
 
 
 class TestReview:
@@ -174,5 +216,11 @@ class TestEveryPrompt:
         assert is_said or slug in UNTAGGED
 
 
-# Code at a cursor, and a question that its writer puts to the model directly.
-UNTAGGED = {"code_completions", "code_generations", "glab_ask_git_command"}
+# Code at a cursor, and questions that their writers put to the model directly.
+UNTAGGED = {
+    "chat_v1",
+    "code_completions",
+    "code_generations",
+    "glab_ask_git_command",
+    "x_ray_libraries",
+}

@@ -4,14 +4,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models_registry.providers.types import Message, Prompt, ToolCall
 from prompts.budget import (
     BYTES_PER_TOKEN,
+    IMAGE_TOKENS,
     MARKER_TOKENS,
     RESERVED_TOKENS,
     Cut,
     answer_room,
+    count_images,
+    estimate_answer,
+    estimate_prompt,
     estimate_tokens,
     fit_code,
+    fit_past,
 )
 from prompts.budget import fit as fit_inputs
 from prompts.library import render
@@ -211,6 +217,32 @@ class TestFit:
         assert len((kept["files"] + kept["log"]).encode()) <= BYTES_PER_TOKEN * room
 
 
+class TestFitPast:
+    # 1,000 tokens of room; an exchange of 90 and 294 characters is 30 + 98 + 2 * 8 = 144 tokens.
+    EXCHANGE = ("q" * 90, "a" * 294)
+
+    def fitting(self, count, **changes):
+        options = {"needed_tokens": 100, "answer_tokens": 200, "window_tokens": 1300}
+        options["window_tokens"] += MARKER_TOKENS
+        return fit_past([self.EXCHANGE] * count, **{**options, **changes})
+
+    @pytest.mark.parametrize(("count", "fitting"), [(0, 0), (1, 1), (6, 6), (7, 6), (50, 6)])
+    def test_counts_whole_exchanges(self, count, fitting):
+        assert self.fitting(count) == fitting
+
+    def test_counts_from_the_latest(self):
+        exchanges = [("x",), ("y" * 9000,), ("z",)]
+
+        count = fit_past(
+            exchanges, needed_tokens=0, answer_tokens=100, window_tokens=1300 + MARKER_TOKENS
+        )
+
+        assert exchanges[len(exchanges) - count :] == [("z",)]
+
+    def test_keeps_nothing_where_there_is_no_room(self):
+        assert self.fitting(3, needed_tokens=5000) == 0
+
+
 class TestAnswerRoom:
     @pytest.mark.parametrize(
         ("prompt", "window_tokens", "room"),
@@ -223,6 +255,31 @@ class TestAnswerRoom:
     )
     def test_is_what_the_prompt_leaves_of_the_window(self, prompt, window_tokens, room):
         assert answer_room(answer_tokens=2048, prompt=prompt, window_tokens=window_tokens) == room
+
+
+class TestEstimatePrompt:
+    def test_counts_all_that_the_model_reads(self):
+        call = ToolCall(id="call_1", name="add", arguments="{}x")
+        picture = {"type": "image_url", "image_url": {"url": "data:" + "A" * 9_000}}
+        messages = (
+            Message(role="user", content="abc", parts=({"type": "text", "text": "abc"}, picture)),
+            Message(role="assistant", content="", tool_calls=(call,)),
+        )
+        tool = {"a": "b"}
+
+        assert estimate_prompt(Prompt(text="abcd")) == 2
+        assert estimate_prompt(Prompt(messages=messages)) == 1 + 2 + IMAGE_TOKENS
+        assert estimate_prompt(Prompt(messages=messages, tools=(tool,))) == 3 + 3 + IMAGE_TOKENS
+
+    def test_counts_images(self):
+        assert count_images(Prompt(messages=(Message(role="user", content="a"),))) == 0
+
+
+class TestEstimateAnswer:
+    def test_counts_what_a_tool_is_called_with(self):
+        call = ToolCall(id="call_1", name="add", arguments="{}x")
+
+        assert estimate_answer("abc", (call, call)) == 1 + 2 + 2
 
 
 class TestEstimateTokens:

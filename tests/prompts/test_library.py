@@ -4,11 +4,13 @@ import pytest
 
 from features import catalog
 from models_registry.families import FAMILIES
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Message
 from prompts import library, versions
 from prompts.budget import Cut
 from prompts.errors import InvalidPrompt, MissingInput, PromptNotFound, PromptTooLarge
-from tests.prompts.samples import CODE, INPUTS, PREFIX, SUFFIX
+from prompts.library import HISTORY, Parameters, Turns
+from tests.prompts.samples import CODE, INPUTS, PREFIX, SUFFIX, rendered
 
 TALKING = sorted(set(FAMILIES) - {"embedding"})
 SLUGS = sorted(prompt.slug for prompt in catalog.PROMPTS.values())
@@ -65,19 +67,19 @@ def first_family_of(feature, folder):
 
 def parameters_of(feature, family):
     """Return in a line what a family is sent beside the text."""
-    rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
-    prompt = rendered.prompt
+    sample = rendered(feature, family)
+    prompt = sample.prompt
     roles = " ".join(message.role for message in prompt.messages)
-    return f"{rendered.version} {roles} {(prompt.max_tokens, prompt.temperature, *prompt.stop)}"
+    return f"{sample.version} {roles} {(prompt.max_tokens, prompt.temperature, *prompt.stop)}"
 
 
 class TestSnapshots:
     @pytest.mark.parametrize(("feature", "folder"), sorted(library.all_definitions()))
     def test_of_every_text(self, feature, folder, snapshot):
         family = first_family_of(feature, folder)
-        rendered = library.render(feature=feature, family=family, inputs=INPUTS[feature])
+        messages = rendered(feature, family).prompt.messages
 
-        texts = [f"{m.role}:\n{m.content}" for m in rendered.prompt.messages]
+        texts = [f"{m.role}:\n{m.content}" for m in messages]
         assert "\n\n".join(texts) == snapshot
 
     @pytest.mark.parametrize("feature", SLUGS)
@@ -95,6 +97,16 @@ class TestSnapshots:
         digests = {each.version: each.digest for each in library.all_definitions().values()}
 
         assert digests == snapshot
+
+
+class TestVerbatim:
+    def test_puts_texts_as_they_are_and_names_no_definition(self):
+        texts = Texts(texts=("{{prefix}}",))
+
+        rendered = library.verbatim(texts)
+
+        assert rendered.prompt is texts
+        assert (rendered.version, rendered.digest, rendered.context_tokens) == ("", "", 0)
 
 
 class TestReference:
@@ -189,6 +201,7 @@ class TestReference:
             ("chat_documentation_search", "general", (4096, 0.1)),
             ("chat_documentation_search", "gpt", (None, 0.1)),
             ("categorize_question", "general", (500, 0.0)),
+            ("chat_react", "gpt", (8192, None)),
             ("classify_code_review_mention_intent", "general", (50, 0.0)),
             ("feature_discovery_search", "gpt", (1024, 0.0)),
             ("generate_session_title", "general", (40, 0.0)),
@@ -198,7 +211,7 @@ class TestReference:
         ],
     )
     def test_parameters_of_prompts_are_the_same(self, feature, family, parameters):
-        prompt = library.render(feature=feature, family=family, inputs=INPUTS[feature]).prompt
+        prompt = rendered(feature, family).prompt
 
         assert (prompt.max_tokens, prompt.temperature) == parameters
 
@@ -426,6 +439,115 @@ class TestRender:
 
         assert [message.role for message in plain.messages] == ["user"]
         assert continued.messages[-1] == Message(role="assistant", content="About bees:")
+
+
+def said(*texts):
+    """Return turns in which user and assistant alternate, the user first."""
+    roles = ("user", "assistant") * len(texts)
+    return tuple(Message(role=role, content=text) for role, text in zip(roles, texts, strict=False))
+
+
+class TestTurns:
+    @pytest.fixture
+    def render(self, tmp_path, monkeypatch):
+        """Render a prompt of a line, with a conversation behind it."""
+        line = definition(
+            tmp_path,
+            """\
+version: "1.0.0"
+inputs: []
+messages: [{role: system, content: Be brief.}]
+prefill: "Well,"
+max_tokens: 100
+""",
+        )
+        monkeypatch.setattr(library, "get_definition", lambda feature, family: line)
+
+        def render(turns, family="general", **options):
+            return library.render(feature="f", family=family, inputs={}, turns=turns, **options)
+
+        return render
+
+    def test_come_after_the_prompts_own_messages_in_order(self, render):
+        turns = Turns(past=(said("1", "2"), said("3", "4")), current=said("5"))
+
+        messages = render(turns).prompt.messages
+
+        assert [message.content for message in messages] == ["Be brief.", *"12345"]
+        assert [message.role for message in messages[1:]] == ["user", "assistant"] * 2 + ["user"]
+
+    def test_come_before_the_start_of_the_answer(self, render):
+        messages = render(Turns(current=said("1")), takes_prefill=True).prompt.messages
+
+        assert messages[1:] == (*said("1"), Message(role="assistant", content="Well,"))
+
+    def test_begin_with_the_systems_words_where_a_family_has_no_system(self, render):
+        turns = Turns(past=(said("1", "2"),), current=said("3"))
+
+        messages = render(turns, family="codegemma").prompt.messages
+
+        assert messages == said("Be brief.\n\n1", "2", "3")
+
+    def test_lose_the_oldest_exchanges_first_and_say_so(self, render):
+        past = (said("a" * 900, "b" * 900), said("c" * 900, "d"), said("e", "f"))
+
+        small = render(Turns(past=past, current=said("g")), window_tokens=1000)
+
+        assert small.prompt.messages[1:] == (*past[1], *past[2], *said("g"))
+        assert small.cut == {HISTORY: Cut(kept=903, of=2703)}
+
+    def test_never_lose_what_has_to_be_answered(self, render):
+        current = said("q" * 9000, "Action: a", "Observation: " + "o" * 9000)
+
+        small = render(Turns(past=(said("1", "2"),), current=current), window_tokens=1000)
+
+        assert small.prompt.messages[1:] == current
+        assert small.cut == {HISTORY: Cut(kept=0, of=2)}
+
+    def test_take_the_room_that_inputs_would_have_had(self):
+        call = {
+            "feature": "generate_commit_message",
+            "family": "general",
+            "inputs": {"diff": "d" * 3000},
+            "window_tokens": 2000,
+        }
+
+        alone = library.render(**call)
+        behind = library.render(**call, turns=Turns(current=said("q" * 1500)))
+
+        assert alone.cut == {}
+        assert behind.cut["diff"].kept < 2500
+
+    def test_of_an_endless_conversation_make_a_prompt_of_the_allowed_size(self, render):
+        past = (said("a" * 100_000, "b" * 100_000),) * 20
+
+        large = render(Turns(past=past, current=said("c" * 100_000)), family="gemini")
+
+        sizes = [len(message.content) for message in large.prompt.messages]
+        assert sum(sizes) > 0.7 * library.budget.MAX_PROMPT_BYTES
+        assert large.cut[HISTORY].kept == sum(sizes[1:-1])
+
+    def test_that_must_stay_and_are_too_large_are_refused(self, render):
+        with pytest.raises(PromptTooLarge):
+            render(Turns(current=said("x" * 1_100_000)))
+
+    def test_may_be_all_there_is(self):
+        turns = Turns(current=said("Hello"))
+
+        prompt = library.render(feature="chat_v1", family="general", inputs={}, turns=turns).prompt
+
+        assert prompt.messages == said("Hello")
+
+
+class TestParameters:
+    def test_of_a_caller_take_the_place_of_the_prompts(self):
+        wanted = Parameters(max_tokens=100, temperature=0.7, stop=("END",))
+
+        prompt = library.render(
+            feature="chat_react", family="gpt", inputs=INPUTS["chat_react"], parameters=wanted
+        ).prompt
+
+        assert (prompt.max_tokens, prompt.temperature, prompt.stop) == (100, 0.7, ("END",))
 
 
 class TestGetDefinition:

@@ -8,6 +8,9 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     think            the content starts with <think>…</think>
     echo             the content is the last message, or the prompt
     empty            well formed, no content
+    react-action     the chat agent's form for an action (where the prompt asks for the agent's
+                     forms, every other answer is a final answer in that form)
+    tools            a call of each tool that was offered, unless the last message is a tool's
     slow-Nms         N ms between streamed tokens; a whole answer waits N ms for each token
     ttft-Nms         N ms before the first byte
     hang-N           N seconds before the first byte
@@ -27,14 +30,25 @@ The model's name selects what happens; parts are separated by `_`, `.`, `/` or `
     gzip             the body is gzip, although nobody asked
     refuse           the connection is reset before an answer
     huge             an answer of 12 MB
+    swapped          vectors in the opposite order of their texts, as their indices say
+    fixed-length     vectors of VECTOR_SIZE numbers, however many were asked for
 
-Paths work with and without the `/v1` prefix.
+`/embeddings` answers each text with `vector_of(text)`.
+    whole            answers whole although a stream was asked for
+    chat-only        HTTP 404 on /completions
+
+`/messages` speaks Anthropic's format. Azure's paths are served too
+(`/openai/deployments/<name>/…?api-version=…`), each with its own header for the key.
+
+Paths work with and without the `/v1` prefix, unless `needs_version`; `names` are the models that
+are listed, and with an `api_key` everything else is 401.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import json
 import re
 import select
@@ -46,8 +60,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
 
+from tests.rig import messages
 from tests.rig.processes import wait_until
 
 # fmt: off
@@ -57,7 +73,18 @@ TOKENS = (
 )
 # fmt: on
 TEXT = "".join(TOKENS)
+VECTOR_SIZE = 8
+ARGUMENTS = ('{"query":', ' "tiny"}')
 THOUGHT = ("<think>", "let me", " think", "</think>", "\n")
+# The forms of the chat agent; the tool is one that only older models were told of.
+REACT_ACTION = (
+    *("Thought: ", "I need", " the issue", "\n", "Action: ", "issue_reader", "\n"),
+    *("Action Input: ", "#", "42"),
+)
+REACT_ANSWER = (
+    *("Thought: ", "I can", " answer", "\n", "Action: ", "DirectAnswer", "\n"),
+    "Final Answer: ",
+)
 CREATED = 1_700_000_000
 ERROR_TYPES = {
     400: "invalid_request_error",
@@ -65,25 +92,32 @@ ERROR_TYPES = {
     404: "model_not_found",
     429: "rate_limit_exceeded",
 }
+_AZURE = re.compile(r"/openai/deployments/[^/]+(/[a-z/]+)\?api-version=[\w-]+")
 _NUMBERED = re.compile(r"(err|flaky|hang|stall|slow|ttft|drip|tokens)-(\d+)(?:ms|s)?")
 _WORDS = frozenset(
     {
+        "chat-only",
         "cut-midstream",
         "drip",
         "echo",
         "empty",
         "emptyjson",
         "err-midstream",
+        "fixed-length",
         "garbage",
         "gzip",
         "html-502",
         "huge",
         "nodone",
         "nousage",
+        "react-action",
         "redirect",
         "refuse",
+        "swapped",
         "think",
         "toolong",
+        "tools",
+        "whole",
     }
 )
 
@@ -157,7 +191,11 @@ class ScriptedBackend:
         self.calls: list[Call] = []
         self.departures: list[Departure] = []
         self.answers: dict[str, tuple[str, ...]] = {}
+        self.names = ["stub", "codestral", "llama3"]
+        self.needs_version = False
+        self.api_key = ""
         self.seen: Counter[str] = Counter()
+        self.numbers = count(1)
         self.stopped = threading.Event()
         self.connections: set[socket.socket] = set()
         handler = type("Handler", (_Handler,), {"backend": self})
@@ -219,11 +257,15 @@ class _Handler(BaseHTTPRequestHandler):
     backend: ScriptedBackend
     script: _Script
     call: Call
+    asked: Any
+    is_messages: bool
+    number: int
     tokens_sent: int
 
     def setup(self) -> None:
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.number = next(self.backend.numbers)
         self.backend.connections.add(self.connection)
 
     def finish(self) -> None:
@@ -238,15 +280,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._receive()
-        path = self.path.removeprefix("/v1")
+        if self._is_refused():
+            return None
+        path = self.path.removeprefix("/v1").partition("?")[0]
         if path == "/models":
-            return self._whole(200, {"object": "list", "data": _models()})
+            return self._whole(200, {"object": "list", "data": _models(self.backend.names)})
         if path in ("/", "/health"):
             return self._whole(200, {"status": "ok"})
         return self._whole(404, _error(404, "no such route"))
 
     def do_POST(self) -> None:
         self._receive()
+        if self._is_refused():
+            return
         self.tokens_sent = 0
         try:
             self._answer()
@@ -272,28 +318,52 @@ class _Handler(BaseHTTPRequestHandler):
             raw=raw,
             body=body,
             at=time.monotonic(),
-            connection=id(self.connection),
+            connection=self.number,
         )
+        self.is_messages = self.path.endswith("/messages")
+        self.asked = messages.asked(body) if self.is_messages and body else body
         self.script = _Script.of(self.call.model)
         self.backend.seen[self.call.model] += 1
         self.backend.calls.append(self.call)
 
     # Answering
 
+    def _is_refused(self) -> bool:
+        """Answer those who have not the key, or look for a path without its version."""
+        wanted = self.backend.api_key
+        header, key = "authorization", f"Bearer {wanted}"
+        if _AZURE.fullmatch(self.path):
+            header, key = "api-key", wanted
+        elif "anthropic-version" in self.call.headers:
+            header, key = "x-api-key", wanted
+        if wanted and self.call.headers.get(header) != key:
+            self._whole(401, _error(401, "the key is wrong"))
+        elif self.backend.needs_version and not self.path.startswith("/v1/"):
+            self._whole(404, _error(404, "no such route"))
+        else:
+            return False
+        return True
+
     def _answer(self) -> None:
-        script, path = self.script, self.path.removeprefix("/v1")
+        script, path = self.script, _AZURE.sub(r"\1", self.path.removeprefix("/v1"))
         self._wait(script.seconds("ttft") + script.numbers.get("hang", 0))
         if "refuse" in script:
             return self._reset()
         if "redirect" in script and not path.startswith("/elsewhere"):
             return self._whole(307, {}, location=f"{self.backend.url}/elsewhere{self.path}")
-        if path not in ("/chat/completions", "/completions"):
+        if path not in ("/chat/completions", "/completions", "/embeddings", "/messages") or (
+            path == "/completions" and "chat-only" in script
+        ):
             return self._whole(404, _error(404, "no such route"))
         if self._fails():
             return None
-        if isinstance(self.call.body, dict) and self.call.body.get("stream"):
-            return self._stream(is_chat=path == "/chat/completions")
-        return self._complete(is_chat=path == "/chat/completions")
+        if path == "/embeddings":
+            return self._embed()
+        is_chat = path != "/completions"
+        wants_stream = isinstance(self.call.body, dict) and self.call.body.get("stream")
+        if wants_stream and "whole" not in script:
+            return self._stream(is_chat=is_chat)
+        return self._complete(is_chat=is_chat)
 
     def _fails(self) -> bool:
         script = self.script
@@ -322,7 +392,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _tokens(self) -> tuple[str, ...]:
-        script, body = self.script, self.call.body
+        script, body = self.script, self.asked
         if self.call.model in self.backend.answers:
             return self.backend.answers[self.call.model]
         if "empty" in script:
@@ -335,7 +405,23 @@ class _Handler(BaseHTTPRequestHandler):
             return tuple(re.findall(r"\s*\S+|\s+$", said))
         count = script.numbers.get("tokens", len(TOKENS))
         text = tuple(TOKENS[i % len(TOKENS)] for i in range(count))
+        if any("Final Answer:" in m["content"] for m in body.get("messages", ())):
+            text = REACT_ACTION if "react-action" in script else (*REACT_ANSWER, *text)
         return (*THOUGHT, *text) if "think" in script else text
+
+    def _calls(self) -> list[dict[str, Any]]:
+        body = self.asked
+        if "tools" not in self.script or body["messages"][-1]["role"] == "tool":
+            return []
+        names = [tool["function"]["name"] for tool in body.get("tools", ())]
+        return [
+            {
+                "id": f"call_{number}",
+                "type": "function",
+                "function": {"name": name, "arguments": "".join(ARGUMENTS)},
+            }
+            for number, name in enumerate(names)
+        ]
 
     def _usage(self, tokens: tuple[str, ...]) -> dict[str, int]:
         asked = max(1, len(self.call.raw) // 4)
@@ -345,25 +431,58 @@ class _Handler(BaseHTTPRequestHandler):
             "total_tokens": asked + len(tokens),
         }
 
+    def _breaks(self) -> bool:
+        if "garbage" in self.script:
+            self._bytes(200, b"this is not json <<<", "text/plain")
+        elif "emptyjson" in self.script:
+            self._whole(200, {})
+        else:
+            return False
+        return True
+
+    def _embed(self) -> None:
+        script, body = self.script, self.call.body
+        if self._breaks():
+            return None
+        size = None if "fixed-length" in script else body.get("dimensions")
+        size = 1_500_000 // len(body["input"]) if "huge" in script else size or VECTOR_SIZE
+        items = [
+            {"object": "embedding", "index": index, "embedding": vector_of(text, size)}
+            for index, text in enumerate(body["input"])
+        ]
+        answer: dict[str, Any] = {
+            "object": "list",
+            "data": items[::-1] if "swapped" in script else items,
+            "model": self.call.model,
+        }
+        if "nousage" not in script:
+            asked = sum(len(text.split()) for text in body["input"])
+            answer["usage"] = {"prompt_tokens": asked, "total_tokens": asked}
+        return self._whole(200, answer)
+
     def _complete(self, *, is_chat: bool) -> None:
         script, tokens = self.script, self._tokens()
-        if "garbage" in script:
-            return self._bytes(200, b"this is not json <<<", "text/plain")
-        if "emptyjson" in script:
-            return self._whole(200, {})
+        if self._breaks():
+            return None
         self._wait(script.seconds("slow") * len(tokens))
         text = "".join(tokens)
-        said = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
+        said: dict[str, Any] = {"text": text}
+        if is_chat:
+            said = {"message": {"role": "assistant", "content": text}}
+        reason = "stop"
+        if calls := self._calls():
+            said["message"] |= {"content": None, "tool_calls": calls}
+            reason = "tool_calls"
         answer: dict[str, Any] = {
             "id": "chatcmpl-scripted" if is_chat else "cmpl-scripted",
             "object": "chat.completion" if is_chat else "text_completion",
             "created": CREATED,
             "model": self.call.model,
-            "choices": [{"index": 0, **said, "finish_reason": "stop", "logprobs": None}],
+            "choices": [{"index": 0, **said, "finish_reason": reason, "logprobs": None}],
         }
         if "nousage" not in script:
             answer["usage"] = self._usage(tokens)
-        return self._whole(200, answer)
+        return self._whole(200, messages.whole(answer) if self.is_messages else answer)
 
     def _stream(self, *, is_chat: bool) -> None:
         self.send_response(200)
@@ -372,7 +491,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "gzip" in self.script:
             self.send_header("Content-Encoding", "gzip")
         self.end_headers()
-        for event in self._events(is_chat=is_chat):
+        events = self._events(is_chat=is_chat)
+        for event in messages.events(events) if self.is_messages else events:
             self._chunk(event)
         self.wfile.write(b"0\r\n\r\n")
 
@@ -384,7 +504,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if is_chat:
             yield self._delta({"role": "assistant", "content": ""}, is_chat=True)
-        for position, token in enumerate(tokens):
+        calls = self._calls()
+        for index, call in enumerate(calls):
+            yield from self._call_in_pieces(index, call)
+        for position, token in enumerate(() if calls else tokens):
             if position == max(1, len(tokens) // 2):
                 if "cut-midstream" in script:
                     return self._reset()
@@ -395,16 +518,22 @@ class _Handler(BaseHTTPRequestHandler):
             yield self._delta({"content": token}, is_chat=is_chat)
             self.tokens_sent += 1
             self._wait(script.seconds("slow"))
-        yield self._delta({}, is_chat=is_chat, finish_reason="stop")
-        wants_usage = (self.call.body.get("stream_options") or {}).get("include_usage")
+        yield self._delta({}, is_chat=is_chat, finish_reason="tool_calls" if calls else "stop")
+        wants_usage = (self.asked.get("stream_options") or {}).get("include_usage")
         if wants_usage and "nousage" not in script:
             yield _event(self._envelope(is_chat, []) | {"usage": self._usage(tokens)})
         if "nodone" not in script:
             yield _event("[DONE]")
         return None
 
+    def _call_in_pieces(self, index: int, call: dict[str, Any]) -> Iterator[bytes]:
+        named = {**call, "function": {**call["function"], "arguments": ""}}
+        for part in (named, *({"function": {"arguments": piece}} for piece in ARGUMENTS)):
+            yield self._delta({"tool_calls": [{"index": index, **part}]}, is_chat=True)
+            self._wait(self.script.seconds("slow"))
+
     def _delta(
-        self, delta: dict[str, str], *, is_chat: bool, finish_reason: str | None = None
+        self, delta: dict[str, Any], *, is_chat: bool, finish_reason: str | None = None
     ) -> bytes:
         said: dict[str, Any] = {"delta": delta} if is_chat else {"text": delta.get("content", "")}
         choice = {"index": 0, **said, "finish_reason": finish_reason}
@@ -481,6 +610,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.backend.stopped.wait(min(remaining, 0.02))
 
 
+def vector_of(text: str, size: int = VECTOR_SIZE) -> list[float]:
+    """Return the vector of a text: numbers that float32 holds exactly."""
+    return [byte / 128 - 1 for byte in hashlib.shake_256(text.encode()).digest(size)]
+
+
 def _event(value: object) -> bytes:
     data = value.encode() if isinstance(value, str) else _compact(value)
     return b"data: " + data + b"\n\n"
@@ -495,8 +629,7 @@ def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
 
 
-def _models() -> list[dict[str, Any]]:
+def _models(names: list[str]) -> list[dict[str, Any]]:
     return [
-        {"id": name, "object": "model", "created": CREATED, "owned_by": "rig"}
-        for name in ("stub", "codestral", "llama3")
+        {"id": name, "object": "model", "created": CREATED, "owned_by": "rig"} for name in names
     ]

@@ -1,6 +1,7 @@
-"""FakeGitLab: OIDC discovery, published keys, and tokens as a self-managed GitLab signs them.
+"""FakeGitLab: OIDC discovery, keys and tokens as a self-managed GitLab signs them, and its groups.
 
-Source: gitlab-client.md 4.1 and 4.2 (GitLab 18.9): RS256, `kid` is the RFC 7638 thumbprint.
+Source: gitlab-client.md 4.1 and 4.2 (GitLab 18.9): RS256, `kid` is the RFC 7638 thumbprint; for
+the groups GitLab's REST API: "Groups", "Members", "Pagination".
 
     gitlab = FakeGitLab()
     gitlab.headers()                        # what GitLab sends with every call
@@ -8,6 +9,9 @@ Source: gitlab-client.md 4.1 and 4.2 (GitLab 18.9): RS256, `kid` is the RFC 7638
     gitlab.named_token("expired")           # the tokens that the recordings name
     gitlab.rotate()                         # sign with a new key, publish old and new
     gitlab.fail("slow")                     # see FAULTS; `recover()` ends it
+    gitlab.fail("error", times=2, at="/members")    # the next two answers to such paths only
+    gitlab.add_group("payments/core", members={42: "eve"})
+    gitlab.api_token                        # the token that may read groups
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from collections import Counter
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -31,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 DISCOVERY = "/.well-known/openid-configuration"
 JWKS = "/oauth/discovery/keys"
+API = "/api/v4"
 SERVICE = "gitlab-ai-gateway"
 INSTANCE_ID = "ea8bf810-1d6f-4a6a-b4fd-93e8cbd8b57f"
 USER_ID = "Vz9kYxCpbg+c7Jo7yWyyZNxX7Iw8x5mWKcNvQ2rL4tE="
@@ -66,6 +72,15 @@ SCOPES = (
     "duo_agent_platform",
     "ai_gateway_model_provider_proxy",
     "generate_embeddings_codebase",
+    "include_file_context",
+    "include_snippet_context",
+    "include_merge_request_context",
+    "include_issue_context",
+    "include_dependency_context",
+    "include_local_git_context",
+    "include_terminal_context",
+    "include_repository_context",
+    "include_directory_context",
 )
 
 FAULTS = {
@@ -77,6 +92,10 @@ FAULTS = {
     "no_keys": "200 with an empty key set",
     "other_keys": "the published keys are not the ones that sign",
     "huge": "a key set of 10 MB",
+    "wrong": "200 with JSON of another shape",
+    "endless": "a list that always has a next page",
+    "limited": "429 with Retry-After",
+    "blind": "the token may see no group",
 }
 
 
@@ -113,6 +132,12 @@ class FakeGitLab:
         self.fault: str | None = None
         self.slow_s = 30.0
         self.key_names = ["gitlab-1"]
+        self.api_token = "glpat-canary-7f3a"
+        self.groups: dict[int, dict[str, Any]] = {}
+        self.members: dict[int, dict[int, str]] = {}
+        self.access_levels: dict[int, int] = {}
+        self._fault_left: int | None = None
+        self._fault_at = ""
         self._stopped = threading.Event()
         self._server = self._listen(0)
         self.port: int = self._server.server_address[1]
@@ -145,12 +170,13 @@ class FakeGitLab:
         if forget_old:
             self.key_names = self.key_names[-1:]
 
-    def fail(self, fault: str) -> None:
-        """Begin to fail; the names are the keys of FAULTS."""
+    def fail(self, fault: str, *, times: int | None = None, at: str = "") -> None:
+        """Begin to fail: for ever or so many times, everywhere or at paths that hold `at`."""
         if fault not in FAULTS:
             raise ValueError(f"There is no fault '{fault}'; there are: {', '.join(FAULTS)}.")
         self.recover()
         self.fault = fault
+        self._fault_left, self._fault_at = times, at
         if fault == "down":
             self._server.shutdown()
             self._server.server_close()
@@ -160,6 +186,14 @@ class FakeGitLab:
         if self.fault == "down":
             self._server = self._listen(self.port)
         self.fault = None
+
+    def fault_for(self, path: str) -> str | None:
+        """Return how the answer to this request fails, None if it does not."""
+        if self.fault is None or self._fault_at not in path or self._fault_left == 0:
+            return None
+        if self._fault_left is not None:
+            self._fault_left -= 1
+        return self.fault
 
     def close(self) -> None:
         """Stop listening and let waiting handlers go."""
@@ -171,6 +205,47 @@ class FakeGitLab:
     def wait_slowly(self) -> None:
         """Hold an answer back for `slow_s`, or until the rig closes."""
         self._stopped.wait(self.slow_s)
+
+    # Groups
+
+    def add_group(
+        self, path: str, *, gitlab_id: int | None = None, members: dict[int, str] | None = None
+    ) -> int:
+        """Add a group below the one that its path names; return its id."""
+        pk = gitlab_id or max(self.groups, default=0) + 1
+        parents = {row["full_path"]: row["id"] for row in self.groups.values()}
+        self.groups[pk] = {
+            "id": pk,
+            "name": path.rpartition("/")[2],
+            "path": path.rpartition("/")[2],
+            "full_path": path,
+            "parent_id": parents.get(path.rpartition("/")[0]),
+            "visibility": "private",
+        }
+        self.members[pk] = dict(members or {})
+        return pk
+
+    def move_group(self, gitlab_id: int, path: str) -> None:
+        """Give a group, and everything below it, another path."""
+        old = self.groups[gitlab_id]["full_path"]
+        for row in self.groups.values():
+            if row["full_path"] == old or row["full_path"].startswith(f"{old}/"):
+                row["full_path"] = path + row["full_path"].removeprefix(old)
+        parents = {row["full_path"]: row["id"] for row in self.groups.values()}
+        self.groups[gitlab_id]["parent_id"] = parents.get(path.rpartition("/")[0])
+
+    def remove_group(self, gitlab_id: int) -> None:
+        """Forget a group."""
+        del self.groups[gitlab_id], self.members[gitlab_id]
+
+    def all_members(self, gitlab_id: int) -> dict[int, str]:
+        """Return the members of a group and of those above it."""
+        above = self.groups[gitlab_id]["parent_id"]
+        return {**(self.all_members(above) if above else {}), **self.members[gitlab_id]}
+
+    def asked(self, part: str) -> int:
+        """Return how many requests had this in their path."""
+        return sum(count for path, count in self.requests.items() if part in path)
 
     # Tokens
 
@@ -288,26 +363,80 @@ class FakeGitLab:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     gitlab: FakeGitLab
+    fault: str | None = None
 
     def do_GET(self) -> None:
         gitlab = self.gitlab
         gitlab.requests[self.path] += 1
-        if gitlab.fault == "slow":
+        self.fault = gitlab.fault_for(self.path)
+        if self.fault == "slow":
             gitlab.wait_slowly()
-        if gitlab.fault == "error":
+        if self.fault == "error":
             return self.answer(503, b"GitLab is not available")
-        if gitlab.fault == "redirect":
+        if self.fault == "limited":
+            return self.answer(429, b"Retry later", **{"Retry-After": "7"})
+        if self.fault == "redirect":
             return self.answer(302, b"", location="http://evil.example" + self.path)
-        if gitlab.fault == "garbage":
+        if self.fault == "garbage":
             return self.answer(200, b"<html>this is no JSON")
+        if self.fault == "wrong":
+            return self.answer_json([{"id": "seven", "full_path": None}])
         if self.path == DISCOVERY:
             return self.answer_json({"issuer": gitlab.url, "jwks_uri": gitlab.url + JWKS})
         if self.path == JWKS:
             return self.answer_json({"keys": gitlab.published()})
+        if self.path.startswith(API):
+            return self.answer_api(urlsplit(self.path.removeprefix(API)))
         return self.answer(404, b"")
 
-    def answer_json(self, value: object) -> None:
-        self.answer(200, json.dumps(value).encode())
+    def answer_api(self, url: SplitResult) -> None:
+        gitlab = self.gitlab
+        if self.headers.get("PRIVATE-TOKEN") != gitlab.api_token:
+            return self.answer(401, b'{"message":"401 Unauthorized"}')
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        words = url.path.split("/")[1:]
+        if words == ["groups"]:
+            rows = (
+                [] if self.fault == "blind" else [gitlab.groups[pk] for pk in sorted(gitlab.groups)]
+            )
+            return self.answer_page(rows, query)
+        if words[:1] != ["groups"] or not words[1].isdigit() or int(words[1]) not in gitlab.groups:
+            return self.answer(404, b'{"message":"404 Group Not Found"}')
+        pk = int(words[1])
+        if words[2:] == ["members"]:
+            return self.answer_members(gitlab.members[pk], query)
+        if words[2:] == ["members", "all"]:
+            return self.answer_members(gitlab.all_members(pk), query)
+        return self.answer_json(gitlab.groups[pk])
+
+    def answer_members(self, members: dict[int, str], query: dict[str, str]) -> None:
+        levels = self.gitlab.access_levels
+        rows = [
+            {"id": pk, "username": name, "state": "active", "access_level": levels.get(pk, 30)}
+            for pk, name in members.items()
+        ]
+        self.answer_page(rows, query)
+
+    def answer_page(self, rows: list[dict[str, Any]], query: dict[str, str]) -> None:
+        """Answer one page, with the headers of GitLab's offset pagination."""
+        page, size = int(query.get("page", 1)), min(int(query.get("per_page", 20)), 100)
+        shown = rows[(page - 1) * size : page * size]
+        pages = max(1, -(-len(rows) // size))
+        following = str(page + 1) if page < pages or self.fault == "endless" else ""
+        self.answer_json(
+            shown,
+            **{
+                "X-Page": str(page),
+                "X-Per-Page": str(size),
+                "X-Next-Page": following,
+                "X-Prev-Page": str(page - 1) if page > 1 else "",
+                "X-Total": str(len(rows)),
+                "X-Total-Pages": str(pages),
+            },
+        )
+
+    def answer_json(self, value: object, **headers: str) -> None:
+        self.answer(200, json.dumps(value).encode(), **headers)
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
         # A gateway that gave up on us has closed the connection; that is its right.

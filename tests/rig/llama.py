@@ -7,6 +7,8 @@ that follows. So the answer depends on the last token alone, at any temperature 
     a chat                     "Hello this answer comes from a tiny local model"
     a prompt ending in <|fim_middle|>   " return left plus right"
     a chat with tools          a call of the function `lookup` with {"query": "tiny"}
+    a chat that holds a cue    what SAYINGS has for it, `cue("review")` for one; of several cues
+                               the last in the order of SAYINGS
 
 Run as a program (`python -m tests.rig.llama MODEL API_KEY`) it serves until it is terminated; that
 is how `LlamaServer` starts it, so that a test may also kill or freeze it.
@@ -14,6 +16,7 @@ is how `LlamaServer` starts it, so that a test may also kill or freeze it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +33,38 @@ FIM_TEXT = " return left plus right"
 FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
 TOOL_CALL = ('<tool_call>\n{"name": "', "lookup", '", "arguments": {"', "query", '": "', "tiny")
 TOOL_CALL_END = '"}}\n</tool_call>'
+
+# What GitLab parses, said on cue. A step's thought cues the tool that is asked next; what a
+# conversation comes to later stands later here.
+SAYINGS = {
+    "first step": (
+        " I need the issue (say: reader).\nAction: issue_reader\n"
+        "Action Input: Please read issue #12"
+    ),
+    "reader": (
+        'Here it is:\n```json\n{"ResourceIdentifierType": "iid", "ResourceIdentifier": "12"}\n```'
+    ),
+    "second step": (
+        " The manual tells (say: documentation).\nAction: gitlab_documentation\n"
+        "Action Input: protected branches"
+    ),
+    "documentation": "Open **Settings > Repository** of the project.\n\nATTRS: CNT-IDX-1",
+    "final step": " That is enough.\nFinal Answer: Protect **main** first, then merge !7.",
+    "review": (
+        "I found one fault.\n\n<review>\n"
+        '<comment file="app.py" old_line="" new_line="1">\nTwo is too few.\n'
+        "<from>\nx = 2\n</from>\n<to>\nx = 3\n</to>\n</comment>\n</review>"
+    ),
+    "resolution": (
+        "<analysis>\nThe name goes into the query unchecked.\n</analysis>\n"
+        "<is_false_positive>false</is_false_positive>\n"
+        "<summary>\nPasses it as a parameter.\n</summary>\n<fixed_code>\n"
+        '<old_code>\ndb.run("SELECT " + name)\n</old_code>\n'
+        '<new_code>\ndb.run("SELECT ?", name)\n</new_code>\n</fixed_code>'
+    ),
+    "generation": "<new_code>\ndef double(value):\n    return value * 2\n</new_code>",
+}
+PIECE_LENGTH = 12
 
 END_OF_TEXT, TURN_START, TURN_END, TOOL_TURN = (
     "<|endoftext|>",
@@ -48,8 +83,14 @@ CONTROL = (
     "<|fim_pad|>",
     "<|repo_name|>",
     "<|file_sep|>",
+    *(f"<|say {name}|>" for name in SAYINGS),
 )
 CHAT_TEMPLATE = (
+    f"{{%- set sayings = {json.dumps(list(SAYINGS))} %}}"
+    "{%- set found = namespace(cue='') %}"
+    "{%- for name in sayings %}{% for message in messages %}"
+    "{% if '(say: ' ~ name ~ ')' in (message.content or '') %}"
+    "{% set found.cue = '<|say ' ~ name ~ '|>' %}{% endif %}{% endfor %}{% endfor %}"
     "{%- if tools %}<|im_start|>system\n"
     "You may call these functions:\n<tools>\n"
     "{%- for tool in tools %}\n{{ tool | tojson }}{% endfor %}\n</tools>\n"
@@ -61,10 +102,11 @@ CHAT_TEMPLATE = (
     '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n'
     "</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if tools and messages[-1].role == 'user' %}<|tool|>{% endif %}{% endif %}"
+    "{% if tools and messages[-1].role == 'user' %}<|tool|>{% else %}{{ found.cue }}{% endif %}"
+    "{% endif %}"
 )
 CONTEXT_TOKENS = 8192
-WIDTH, HEADS = 384, 6
+WIDTH, HEADS = 576, 6
 
 
 def byte_letters() -> list[str]:
@@ -90,8 +132,31 @@ def as_words(text: str) -> list[str]:
     return [in_letters(words[0]), *(in_letters(f" {word}") for word in words[1:])]
 
 
+def cue(name: str) -> str:
+    """Return the words in a prompt that make the model say `SAYINGS[name]`."""
+    if name not in SAYINGS:
+        raise ValueError(f"There is no saying '{name}'; there are: {', '.join(SAYINGS)}.")
+    return f"(say: {name})"
+
+
+def as_pieces(text: str, taken: set[str]) -> list[str]:
+    """Return a text as tokens of a few letters that no other chain has; `taken` grows by them."""
+    pieces: list[str] = []
+    rest = text
+    while rest:
+        length = PIECE_LENGTH
+        while in_letters(rest[:length]) in taken and length < len(rest):
+            length += 1
+        if len(rest) - length < PIECE_LENGTH:
+            length = len(rest)
+        pieces.append(in_letters(rest[:length]))
+        taken.add(pieces[-1])
+        rest = rest[length:]
+    return pieces
+
+
 def write_model(path: Path) -> None:
-    """Write the model: about 5 MB, the same bytes every time."""
+    """Write the model: about 10 MB, the same bytes every time."""
     # Both are needed here only, and importing them takes a quarter of a second.
     import gguf
     import numpy as np
@@ -99,8 +164,11 @@ def write_model(path: Path) -> None:
     chat = as_words(CHAT_TEXT)
     fim = [word for word in as_words(FIM_TEXT) if word]
     tool = [in_letters(part) for part in (*TOOL_CALL, TOOL_CALL_END)]
+    taken = {*byte_letters(), "in", *chat, *fim, *tool}
+    sayings = {name: as_pieces(said, taken) for name, said in SAYINGS.items()}
+    said = [piece for pieces in sayings.values() for piece in pieces]
     # The writer drops an empty list of merges and llama.cpp refuses a file without one: "in".
-    text = list(dict.fromkeys([*byte_letters(), "in", *chat, *fim, *tool]))
+    text = list(dict.fromkeys([*byte_letters(), "in", *chat, *fim, *tool, *said]))
     vocabulary = [*text, *CONTROL]
     number = {token: position for position, token in enumerate(vocabulary)}
 
@@ -112,6 +180,7 @@ def write_model(path: Path) -> None:
         [*chat, TURN_END],
         [FIM_MIDDLE, *fim, END_OF_TEXT],
         [TOOL_TURN, *tool, TURN_END],
+        *([f"<|say {name}|>", *pieces, TURN_END] for name, pieces in sayings.items()),
     ):
         for token, successor in pairwise(chain):
             follows[:, number[token]] = 0.0
@@ -171,8 +240,13 @@ class LlamaServer:
 
     model = "tiny"
 
-    def __init__(self, directory: Path, *, api_key: str = "llama-secret") -> None:
-        """Write the model into the directory and start the server on a free port."""
+    def __init__(
+        self, directory: Path, *, api_key: str = "llama-secret", embeds: bool = False
+    ) -> None:
+        """Write the model into the directory and start the server on a free port.
+
+        A server that embeds does nothing else, as with llama-server's `--embeddings`.
+        """
         self.api_key = api_key
         self.log_path = directory / "llama.log"
         path = directory / "tiny.gguf"
@@ -180,7 +254,10 @@ class LlamaServer:
             write_model(path)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.rig.llama", str(path), api_key],
+                [
+                    *(sys.executable, "-m", "tests.rig.llama", str(path), api_key),
+                    *(["--embeddings"] if embeds else []),
+                ],
                 cwd=Path(__file__).resolve().parents[2],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -228,12 +305,15 @@ def _parameters(path: str, api_key: str) -> Iterator[tuple[str, object]]:
     yield "verbosity", -1
 
 
-def serve(path: str, api_key: str) -> None:
+def serve(path: str, api_key: str, *flags: str) -> None:
     """Serve the model until this process is told to end."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = path
+    if "--embeddings" in flags:
+        parameters.embedding = True
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     for name, value in _parameters(path, api_key):
         setattr(parameters, name, value)
     parameters.cpuparams.n_threads = 1
@@ -251,4 +331,4 @@ def serve(path: str, api_key: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:3])
+    serve(*sys.argv[1:])

@@ -1,6 +1,6 @@
-"""How GitLab reads the answers to prompts, as far as its users see a difference.
+"""How GitLab and its editors read our answers, as far as its users see a difference.
 
-Source: gitlab-client.md 1.7 and 1.8 (as facts; the code is ours).
+Source: gitlab-client.md 1.6 to 1.8 (as facts; the code is ours).
 """
 
 from __future__ import annotations
@@ -110,6 +110,44 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         raise Unreadable(text) from None
+
+
+def parse_suggestion(text: str) -> str:
+    """Return the code in a stream of events, as an editor's language server reads it."""
+    events = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+        for name, data in (
+            event.split("\r\n") for event in text.split("\r\n\r\n") if event and event[0] != ":"
+        )
+    ]
+    names = [name for name, _ in events]
+    if names[:1] != ["stream_start"] or names[-1:] != ["stream_end"]:
+        raise Unreadable(text)
+    return "".join(data["choices"][0]["delta"]["content"] for _, data in events[1:-1])
+
+
+def parse_step(text: str) -> dict[str, Any] | str:
+    """Return the tool that the chat agent wants called, or its final answer.
+
+    Only whole lines count; what is no JSON and what has an unknown type is dropped.
+    """
+    events = []
+    for line in text.split("\n")[:-1]:
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    kinds = {event["type"]: event["data"] for event in events}
+    if not kinds:
+        raise Unreadable("A1002: no event")
+    if "error" in kinds:
+        raise Unreadable(f"A1004: {kinds['error']['message']}")
+    if "action" in kinds:
+        return dict(kinds["action"])
+    if "unknown" in kinds:
+        return str(kinds["unknown"]["text"])
+    deltas = (event["data"]["text"] for event in events if event["type"] == "final_answer_delta")
+    return "".join(deltas)
 
 
 def _tag(text: str, name: str) -> str | None:

@@ -6,7 +6,7 @@ import time
 import pytest
 import requests
 
-from tests.rig.backend import TEXT, TOKENS
+from tests.rig.backend import TEXT, TOKENS, VECTOR_SIZE, vector_of
 from tests.rig.wire import exchange
 
 CHAT = {"messages": [{"role": "user", "content": "hi there"}]}
@@ -34,6 +34,27 @@ class TestScriptedBackend:
     def test_answers_native_completions(self, backend):
         assert ask(backend, path="/completions").json()["choices"][0]["text"] == TEXT
 
+    def test_embeds_texts(self, backend):
+        answer = ask(backend, path="/embeddings", input=["one two", "b"], dimensions=3).json()
+
+        assert [item["embedding"] for item in answer["data"]] == [
+            vector_of("one two", 3),
+            vector_of("b", 3),
+        ]
+        assert answer["usage"]["prompt_tokens"] == 3
+
+    @pytest.mark.parametrize(
+        ("model", "length", "order"),
+        [("swapped", 3, [1, 0]), ("fixed-length", VECTOR_SIZE, [0, 1])],
+    )
+    def test_embeds_as_the_model_name_says(self, backend, model, length, order):
+        data = ask(backend, model, path="/embeddings", input=["a", "b"], dimensions=3).json()[
+            "data"
+        ]
+
+        assert [item["index"] for item in data] == order
+        assert {len(item["embedding"]) for item in data} == {length}
+
     def test_works_without_v1_in_the_path(self, backend):
         answer = requests.post(
             backend.url + "/chat/completions", json={"model": "x", **CHAT}, timeout=5
@@ -53,6 +74,20 @@ class TestScriptedBackend:
         assert call.user_message == "hi there"
         assert call.headers["content-type"] == "application/json"
 
+    @pytest.mark.parametrize(
+        ("model", "start"),
+        [
+            ("stub", "Thought: I can answer\nAction: DirectAnswer\nFinal Answer: def add("),
+            ("react-action", "Thought: I need the issue\nAction: issue_reader\nAction Input: #42"),
+        ],
+    )
+    def test_answers_in_the_agents_form_where_it_is_asked_for(self, backend, model, start):
+        asked = [{"role": "system", "content": "Reply with Final Answer: and the answer."}]
+
+        answer = ask(backend, model, messages=asked).json()["choices"][0]["message"]["content"]
+
+        assert answer.startswith(start)
+
     def test_answers_exactly_what_a_test_wants(self, backend):
         backend.answer("mine", "a", "b")
 
@@ -63,6 +98,18 @@ class TestScriptedBackend:
 
         assert len([line for line in lines if '"content":"' in line]) == 1 + 3
         assert lines[-2] == "data: [DONE]"
+
+    def test_calls_each_tool_once(self, backend):
+        tool = {"type": "function", "function": {"name": "lookup"}}
+        result = [*CHAT["messages"], {"role": "tool", "tool_call_id": "call_0", "content": "42"}]
+
+        called = ask(backend, "tools", tools=[tool]).json()["choices"][0]
+        answered = ask(backend, "tools", tools=[tool], messages=result).json()["choices"][0]
+
+        (call,) = called["message"]["tool_calls"]
+        assert call["function"] == {"name": "lookup", "arguments": '{"query": "tiny"}'}
+        assert called["finish_reason"] == "tool_calls"
+        assert answered["message"]["content"] == TEXT
 
     def test_streams_usage_when_asked(self, backend):
         text = ask(backend, stream=True, stream_options={"include_usage": True}).text

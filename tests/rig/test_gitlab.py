@@ -96,3 +96,38 @@ class TestFakeGitLab:
     def test_knows_only_the_faults_it_lists(self, gitlab):
         with pytest.raises(ValueError, match=", ".join(FAULTS)):
             gitlab.fail("tired")
+
+
+class TestGroups:
+    def read(self, gitlab, path, token=None):
+        headers = {"PRIVATE-TOKEN": token or gitlab.api_token}
+        return requests.get(f"{gitlab.url}/api/v4{path}", headers=headers, timeout=5)
+
+    def test_come_in_pages_that_name_the_next(self, gitlab):
+        for number in range(3):
+            gitlab.add_group(f"team-{number}")
+
+        answer = self.read(gitlab, "/groups?per_page=2&page=1")
+
+        assert [row["full_path"] for row in answer.json()] == ["team-0", "team-1"]
+        assert (answer.headers["X-Next-Page"], answer.headers["X-Total"]) == ("2", "3")
+        assert self.read(gitlab, "/groups?per_page=2&page=2").headers["X-Next-Page"] == ""
+
+    def test_know_their_parent_and_their_members(self, gitlab):
+        top = gitlab.add_group("a", members={1: "eve"})
+        child = gitlab.add_group("a/b", members={2: "adam"})
+
+        assert self.read(gitlab, f"/groups/{child}").json()["parent_id"] == top
+        direct = self.read(gitlab, f"/groups/{child}/members").json()
+        assert [row["username"] for row in direct] == ["adam"]
+        assert len(self.read(gitlab, f"/groups/{child}/members/all").json()) == 2
+
+    def test_are_shown_to_the_token_only(self, gitlab):
+        assert self.read(gitlab, "/groups", token="another").status_code == 401
+        assert self.read(gitlab, "/groups/99").status_code == 404
+
+    def test_fail_as_often_as_they_are_told_to(self, gitlab):
+        gitlab.fail("error", times=1, at="/groups")
+
+        assert self.read(gitlab, "/groups").status_code == 503
+        assert self.read(gitlab, "/groups").status_code == 200

@@ -9,7 +9,10 @@ from tests.rig.llama import (
     FIM_PREFIX,
     FIM_SUFFIX,
     FIM_TEXT,
+    SAYINGS,
+    WIDTH,
     LlamaServer,
+    cue,
     write_model,
 )
 
@@ -36,6 +39,19 @@ class TestLlamaServer:
         assert answer["choices"][0]["message"]["content"] == CHAT_TEXT
         assert answer["usage"]["completion_tokens"] == 10
 
+    @pytest.mark.parametrize("name", SAYINGS)
+    def test_says_what_it_is_cued_to(self, llama, name):
+        answer = ask(
+            llama,
+            "/chat/completions",
+            messages=[
+                {"role": "system", "content": "You help."},
+                {"role": "user", "content": f"What now? {cue(name)}"},
+            ],
+        ).json()
+
+        assert answer["choices"][0]["message"]["content"] == SAYINGS[name]
+
     def test_fills_in_the_middle_of_a_native_completion(self, llama):
         prompt = f"{FIM_PREFIX}def add(left, right):\n   {FIM_SUFFIX}\nprint(1){FIM_MIDDLE}"
 
@@ -56,6 +72,13 @@ class TestLlamaServer:
 
         (call,) = answer["choices"][0]["message"]["tool_calls"]
         assert call["function"] == {"name": "lookup", "arguments": '{"query": "tiny"}'}
+
+    def test_embeds_where_it_does_nothing_else(self, llama_embedding):
+        answer = ask(llama_embedding, "/embeddings", input=["a", "b", "a"]).json()
+
+        one, other, again = (item["embedding"] for item in answer["data"])
+        assert one == again != other
+        assert len(one) == WIDTH
 
     def test_refuses_a_wrong_key(self, llama):
         assert ask(llama, "/chat/completions", key="wrong", messages=[]).status_code == 401

@@ -17,7 +17,7 @@ from gateway import pipeline
 from gateway.api.endpoint import Endpoint
 from gateway.api.prompt_calls import read_call
 from gateway.api.responses import json_response, text_stream
-from gateway.calls import Answer, Stream, Usage
+from gateway.calls import Answer, Ending, Stream
 
 
 class Prompts(Endpoint):
@@ -44,11 +44,11 @@ def _lines(stream: Stream) -> Iterator[str]:
                 if piece:
                     yield _line({"content": piece})
         except StopIteration as end:
-            usage: Usage = end.value
-        yield _line({"content": "", **_usage(stream.served_name, usage)})
+            ending: Ending = end.value
+        yield _line({"content": "", **_usage(stream.served_name, ending)})
 
 
-def _usage(model: str, spent: Answer | Usage) -> dict[str, Any]:
+def _usage(model: str, spent: Answer | Ending) -> dict[str, Any]:
     tokens = {"input_tokens": spent.prompt_tokens, "output_tokens": spent.completion_tokens}
     return {"usage": {model: {name: count or 0 for name, count in tokens.items()}}}
 

@@ -17,10 +17,15 @@ ROLES = {
     AUDITORS: (
         ("audit", "view_inferencerecord"),
         ("audit", "read_content"),
+        ("audit", "export_records"),
+        ("audit", "view_contentreading"),
     ),
     MODEL_ADMINISTRATORS: (
         ("audit", "view_inferencerecord"),
         ("audit", "view_process"),
+        ("models_registry", "view_egressdestination"),
+        ("models_registry", "view_configchange"),
+        ("audit", "view_chore"),
         *(
             (app, f"{action}_{model}")
             for app, model in (

@@ -17,6 +17,7 @@ from features import catalog
 from features.models import ApiKey, FeatureRule, State
 from gateway.data_dir import write_private
 from gateway.management.commands.create_roles import AUDITORS, create_roles
+from models_registry.families import EMBEDDING, GENERAL
 from models_registry.models import SelfHostedModel
 
 FILE = "first-run.env"
@@ -83,13 +84,21 @@ def make_administrator() -> dict[str, str]:
 
 
 def switch_on() -> dict[str, str]:
-    """Let everyone use every feature on the echo model; return a key for a client."""
-    echo, _ = SelfHostedModel.objects.get_or_create(
-        name="echo", defaults={"family": "general", "provider": "echo"}
-    )
+    """Let everyone use every feature on an echo model; return a key for a client."""
+    echo, echo_embedding = _echo("echo", GENERAL), _echo("echo-embedding", EMBEDDING)
     for feature, _label in catalog.choices():
+        model = echo if catalog.fits(feature, GENERAL) else echo_embedding
         FeatureRule.objects.get_or_create(
-            group=None, feature=feature, defaults={"state": State.ON, "model": echo}
+            group=None, feature=feature, defaults={"state": State.ON, "model": model}
         )
     _, key = ApiKey.issue(name="First look")
     return {"API_KEY": key}
+
+
+def _echo(name: str, family: str) -> SelfHostedModel:
+    """Return a model without a backend."""
+    model: SelfHostedModel
+    model, _ = SelfHostedModel.objects.get_or_create(
+        name=name, defaults={"family": family, "provider": "echo"}
+    )
+    return model

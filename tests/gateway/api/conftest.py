@@ -16,7 +16,7 @@ from features import snapshot
 from gateway.api import keys
 from gateway.wsgi import application
 from models_registry import egress
-from tests.factories import make_rule
+from tests.factories import make_api_key, make_group, make_model, make_rule
 from tests.rig.gitlab import rsa_key
 
 COMPLETIONS = "/v2/code/completions"
@@ -223,6 +223,77 @@ def metadata(backend):
         return {**usual, **changes}
 
     return of
+
+
+class Proxied:
+    """Sends conversations to the vendors' routes as GitLab's external agents do."""
+
+    def __init__(self, gitlab, backend):
+        self.gitlab, self.backend = gitlab, backend
+
+    def use(self, behavior="stub", *, feature="model_provider_proxy", **facts):
+        """Put a model of the scripted backend in charge."""
+        usual = {"endpoint": self.backend.endpoint, "identifier": behavior, "family": "general"}
+        make_rule(feature=feature, model=make_model(**{**usual, **facts}))
+        snapshot.refresh()
+
+    def headers(self, unit="ai_gateway_model_provider_proxy", **more):
+        """Return GitLab's headers and the one that names the unit primitive."""
+        named = {} if unit is None else {"X-Gitlab-Unit-Primitive": unit}
+        return self.gitlab.headers(**named, **more)
+
+    def __call__(self, path, body, *, unit="ai_gateway_model_provider_proxy", **options):
+        """Send a body and return the whole answer."""
+        return post(f"/v1/proxy/{path}", body, headers=self.headers(unit), **options)
+
+    def start(self, path, body):
+        """Send a body and return when the headers are there."""
+        return start("POST", f"/v1/proxy/{path}", value=body, headers=self.headers())
+
+
+@pytest.fixture
+def proxied(trusted, embedded, backend):
+    """A function that sends a conversation to a vendor's route; `use` puts a model in charge."""
+    return Proxied(trusted, backend)
+
+
+@pytest.fixture
+def tiny(proxied, llama):
+    """A function that sends a conversation to a vendor's route, answered by a real llama.cpp."""
+    proxied.use(llama.model, endpoint=llama.endpoint, api_key=llama.api_key)
+    return proxied
+
+
+class OwnClient:
+    """A program with an API key of a group, on the routes for clients that are not GitLab."""
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.group = make_group()
+        self.key, self.text = make_api_key(self.group)
+        self.headers = {"Authorization": f"Bearer {self.text}", "Content-Type": "application/json"}
+
+    def use(self, behavior="stub", *, feature="own_clients", **facts):
+        """Put a model of the scripted backend, named `house`, in charge of the group's clients."""
+        usual = {"endpoint": self.backend.endpoint, "identifier": behavior, "name": "house"}
+        model = make_model(**{"family": "general", **usual, **facts})
+        make_rule(self.group, feature=feature, model=model)
+        snapshot.refresh()
+        return model
+
+    def __call__(self, path, body, *, headers=None):
+        """Send a body and return the whole answer."""
+        return post(f"/{path}", body, headers=headers or self.headers)
+
+    def get(self, path):
+        """Send a GET and return the whole answer."""
+        return send("GET", f"/{path}", headers=self.headers)
+
+
+@pytest.fixture
+def client(embedded, backend):
+    """A function that sends a body as a program with an API key; `use` puts a model in charge."""
+    return OwnClient(backend)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from features import snapshot
 from gateway.api import tokens
-from gateway.api.authentication import authenticate
+from gateway.api.authentication import authenticate, authenticate_client
 from gateway.api.errors import Unauthenticated
 from gateway.audit.models import CallerKind
 from tests.factories import make_api_key, make_group
@@ -55,6 +55,19 @@ def api_key(db):
         return row, text
 
     return make
+
+
+class TestUserOfAnEditor:
+    def test_is_known_by_both_ids_although_its_token_is_all_that_it_has(self, trusted, signing_key):
+        instance = caller_of(trusted.headers(x_gitlab_user_id="42"))
+        token, _ = tokens.issue_user_token(instance)
+
+        caller = caller_of(trusted.headers(token, x_gitlab_user_id="1"))
+
+        assert (caller.user_id, caller.global_user_id) == ("42", USER_ID)
+
+    def test_has_no_numeric_id_where_gitlab_gave_none(self, user_headers):
+        assert caller_of({**user_headers, "X-Gitlab-User-Id": "1"}).user_id == ""
 
 
 class TestRefusals:
@@ -344,6 +357,58 @@ class TestApiKey:
         seen = "".join(str(vars(record)) for record in caplog.records)
         assert text[16:] not in seen
         assert revoked[16:] not in seen
+
+
+class TestClient:
+    """A program that speaks a vendor's API."""
+
+    def client_of(self, headers):
+        return authenticate_client(environ_of("POST", "/", headers=headers))
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Authorization": "Bearer {key}"},
+            {"Authorization": "bearer  {key}"},
+            {"X-Api-Key": "{key}"},
+            {"X-Api-Key": "{key}", "Authorization": "Bearer sk-ant-1"},
+            {"X-Api-Key": "sk-ant-1", "Authorization": "Bearer {key}"},
+        ],
+    )
+    def test_may_send_its_key_in_either_header(self, api_key, headers):
+        key, text = api_key()
+
+        caller = self.client_of({name: value.format(key=text) for name, value in headers.items()})
+
+        assert (caller.kind, caller.api_key_id) == (CallerKind.API_KEY, key.pk)
+
+    @pytest.mark.parametrize(
+        ("headers", "words"),
+        [
+            ({}, "Send an API key of Enclave (it begins with enc_)."),
+            ({"Authorization": "", "X-Api-Key": " "}, "Send an API key of Enclave"),
+            ({"X-Api-Key": "sk-ant-1"}, "this is none"),
+            ({"Authorization": "Basic enc_1"}, "Send an API key of Enclave"),
+            ({"X-Api-Key": "enc_1"}, "The API key is unknown, revoked or expired."),
+        ],
+    )
+    def test_is_told_what_to_send(self, db, headers, words):
+        with pytest.raises(Unauthenticated) as refused:
+            self.client_of(headers)
+
+        assert words in str(refused.value)
+
+    def test_is_not_told_why_a_key_is_refused(self, api_key):
+        _, text = api_key(is_active=False)
+
+        with pytest.raises(Unauthenticated, match="unknown, revoked or expired") as refused:
+            self.client_of({"X-Api-Key": text})
+        assert refused.value.reason == "the API key is revoked or expired"
+
+    def test_is_not_gitlab(self, trusted, user_headers):
+        for headers in (trusted.headers(), user_headers):
+            with pytest.raises(Unauthenticated):
+                self.client_of(headers)
 
 
 class TestScopes:

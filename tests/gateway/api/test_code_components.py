@@ -272,13 +272,26 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"name": "nosuchmodel"}, {"endpoint": ""}, {"endpoint": "x"}, {"provider": None}],
+        [
+            {"name": "nosuchmodel", "endpoint": None},
+            {"endpoint": ""},
+            {"endpoint": "x"},
+            {"provider": None},
+        ],
     )
     def test_metadata_that_does_not_fit(self, suggest, metadata, path, changes):
-        # Recordings v3comp-metadata-bad, v4comp-metadata-bad: the reference forgets it and fails.
         reply = suggest(path, component("completion"), model_metadata=metadata(**changes))
 
         assert (reply.status, reply.json) == (422, {"detail": "Validation error"})
+
+    def test_a_family_that_nobody_knows_is_none_of_them(self, suggest, metadata, path):
+        # Recordings v3comp-metadata-bad, v4comp-metadata-bad, where the reference answers 500.
+        named = metadata(name="granite")
+
+        reply = suggest(path, component("completion"), model_metadata=named)
+
+        assert (reply.status, reply.json["model"]["name"]) == (200, "granite")
+        assert "'granite', served as General" in InferenceRecord.objects.get().policy
 
     def test_context_that_comes_first_says_so(self, suggest, path, backend):
         # Recording v4comp-context-first, where the reference answers 500.

@@ -274,7 +274,8 @@ class TestDataPlane:
         views = [pattern.callback.view_class for pattern in urlpatterns]
 
         assert all(issubclass(view, Endpoint) for view in views)
-        assert [view.__name__ for view in views if view.is_public] == ["Healthz", "Ready"]
+        public = [view.__name__ for view in views if view.is_public]
+        assert public == ["ModelDefinitions", "Healthz", "Ready"]
 
 
 class TestCorrelationId:

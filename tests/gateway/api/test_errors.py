@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from features.errors import FeatureDisabled, FeatureError, NoModelAssigned
 from gateway.api import errors
-from gateway.api.errors import Forbidden, NotFound, Unauthenticated, respond
+from gateway.api.errors import BadRequest, Forbidden, NotFound, Unauthenticated, respond
 from gateway.api.wire import InvalidBody, UnreadableBody
 from gateway.errors import (
     AuditUnavailable,
@@ -89,6 +89,8 @@ class TestRespond:
         [
             (Unauthenticated("Not you", reason="secret"), 401, {"error": "Not you"}),
             (Forbidden("Not this"), 403, {"detail": "Not this"}),
+            (BadRequest("Not so"), 400, {"detail": "Not so"}),
+            (BadRequest("Not so", code="a"), 400, {"detail": "Not so", "code": "a"}),
             (NotFound(), 404, {"detail": "Not Found"}),
             (UnreadableBody(), 400, {"detail": "There was an error parsing the body"}),
             (InvalidBody([{"msg": "secret"}]), 422, {"detail": "Validation error"}),

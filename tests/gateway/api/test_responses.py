@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.api.responses import event_stream, json_response, text_stream
+from gateway.api.responses import event_stream, json_response, ndjson_stream, text_stream
 
 
 class TestJsonResponse:
@@ -33,14 +33,14 @@ class TestTextStream:
         assert b"".join(response) == "aé".encode()
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
 
-    @pytest.mark.parametrize("make", [text_stream, event_stream])
+    @pytest.mark.parametrize("make", [text_stream, event_stream, ndjson_stream])
     def test_is_held_back_by_no_proxy(self, make):
         response = make(iter(()))
 
         assert response.headers["X-Accel-Buffering"] == "no"
         assert response.headers["Cache-Control"] in ("no-cache", "no-store")
 
-    @pytest.mark.parametrize("make", [text_stream, event_stream])
+    @pytest.mark.parametrize("make", [text_stream, event_stream, ndjson_stream])
     def test_closes_the_pieces_when_the_server_closes_it(self, make):
         closed = []
 
@@ -56,6 +56,14 @@ class TestTextStream:
         response.close()
 
         assert closed == [True]
+
+
+class TestNdjsonStream:
+    def test_says_what_it_is(self):
+        response = ndjson_stream(iter(["{}\n", "1\n"]))
+
+        assert b"".join(response) == b"{}\n1\n"
+        assert response.headers["Content-Type"] == "application/x-ndjson; charset=utf-8"
 
 
 class TestEventStream:

@@ -19,6 +19,8 @@ from gateway.api.wire import InvalidBody, UnreadableBody
 from tests.contract.replay import recordings
 from tests.factories import make_model, make_rule
 from tests.gateway.api.conftest import COMPLETIONS, CONNECTION_TEST, USER_TOKEN, environ_of, send
+from tests.gateway.api.test_embedding_calls import INDEX, VERTEX
+from tests.gateway.api.v1.test_x_ray_libraries import X_RAY
 
 JSON = "application/json"
 CONTENT_TYPES = {
@@ -305,6 +307,11 @@ FIELDS = st.sampled_from(
      "model_endpoint", "model_api_key", "model_identifier", "telemetry", "stream", "context",
      "inputs", "model_metadata"]
 )  # fmt: skip
+EMBEDDING_FIELDS = st.sampled_from(
+    ["contents", "model_metadata", "dimensions", "litellm_drop_params", "instances", "parameters",
+     "prompt_components"]
+)  # fmt: skip
+NEWER = (INDEX, VERTEX, X_RAY)
 FILE_FIELDS = st.sampled_from(
     ["file_name", "language_identifier", "content_above_cursor", "content_below_cursor"]
 )
@@ -318,9 +325,12 @@ many = hypothesis_settings(
 
 @pytest.fixture
 def echo(embedded):
-    """The built-in model that needs no backend, for everyone."""
-    model = make_model(provider="echo", family="codegemma", endpoint="", identifier="")
+    """The built-in models that need no backend, for everyone."""
+    facts = {"provider": "echo", "endpoint": "", "identifier": ""}
+    model = make_model(family="codegemma", **facts)
     make_rule(model=model)
+    make_rule(feature="x_ray_libraries", model=model)
+    make_rule(feature="embeddings_code", model=make_model(family="embedding", **facts))
     snapshot.refresh()
 
 
@@ -332,19 +342,21 @@ class TestAnything:
     @many
     @given(
         body=st.binary(max_size=200),
-        path=st.sampled_from([COMPLETIONS, CONNECTION_TEST, USER_TOKEN, "/v2/completions"]),
+        path=st.sampled_from([COMPLETIONS, CONNECTION_TEST, USER_TOKEN, "/v2/completions", *NEWER]),
     )
     def test_bytes_are_answered(self, trusted, signing_key, echo, body, path):
-        answer = send("POST", path, body=body, headers=trusted.headers())
+        headers = trusted.headers(x_gitlab_unit_primitive="generate_embeddings_codebase")
+        answer = send("POST", path, body=body, headers=headers)
 
         assert answer.status in FINE
 
     @many
-    @given(value=VALUES, path=st.sampled_from([COMPLETIONS, CONNECTION_TEST]))
+    @given(value=VALUES, path=st.sampled_from([COMPLETIONS, CONNECTION_TEST, *NEWER]))
     def test_values_are_answered(self, trusted, echo, value, path):
         body = json.dumps(value).encode()
+        headers = trusted.headers(x_gitlab_unit_primitive="generate_embeddings_codebase")
 
-        answer = send("POST", path, body=body, headers=trusted.headers())
+        answer = send("POST", path, body=body, headers=headers)
 
         assert answer.status in FINE
 
@@ -359,6 +371,28 @@ class TestAnything:
         body = json.dumps({**body, **fields}).encode()
 
         answer = send("POST", COMPLETIONS, body=body, headers=trusted.headers())
+
+        assert answer.status in FINE
+
+    @many
+    @given(
+        fields=st.dictionaries(EMBEDDING_FIELDS, VALUES, max_size=3),
+        contents=st.lists(st.text(max_size=8), max_size=3),
+        path=st.sampled_from(NEWER),
+    )
+    def test_bodies_that_nearly_ask_for_vectors_are_answered(
+        self, trusted, echo, fields, contents, path
+    ):
+        usual = {
+            "contents": contents,
+            "model_metadata": {"provider": "gitlab", "identifier": "x"},
+            "instances": [{"content": content} for content in contents],
+            "prompt_components": [{"payload": content} for content in contents],
+        }
+        headers = trusted.headers(x_gitlab_unit_primitive="generate_embeddings_codebase")
+        body = json.dumps({**usual, **fields}).encode()
+
+        answer = send("POST", path, body=body, headers=headers)
 
         assert answer.status in FINE
 

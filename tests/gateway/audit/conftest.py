@@ -9,6 +9,7 @@ import orjson
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord, State
@@ -87,6 +88,16 @@ def auditor(roles) -> Client:
     user = User.objects.create_user("auditor", is_staff=True)
     user.groups.add(roles[AUDITORS])
     return logged_in(user)
+
+
+REASON = "case 2026-117"
+
+
+@pytest.fixture
+def reader(auditor: Client) -> Client:
+    """The browser of an auditor who has said why they read."""
+    auditor.post(reverse("admin:audit_reason"), {"reason": REASON})
+    return auditor
 
 
 @pytest.fixture

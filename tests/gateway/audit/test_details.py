@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from gateway.audit import details
+from features.policy import Step
+from gateway.audit import details, timeline
 from gateway.audit.models import InferenceRecord, State
+from prompts import library
 
 OPENED_AT = datetime(2026, 11, 23, 4, 7, 51, 123456, tzinfo=UTC)
 
@@ -23,10 +25,6 @@ def record(**facts):
             **facts,
         }
     )
-
-
-def spans(**facts):
-    return [(span.label, span.ms) for span in details.time_split(record(**facts))]
 
 
 class TestOutcome:
@@ -73,35 +71,24 @@ class TestLabels:
         assert set(details.LABELS) == set(State)
 
 
-class TestTimeSplit:
-    def test_is_queue_first_token_and_the_rest_for_a_stream(self):
-        assert spans(is_streamed=True, queue_ms=10, first_token_ms=100, total_ms=250) == [
-            ("Queue", 10),
-            ("First token", 90),
-            ("Rest of the answer", 150),
+class TestCourse:
+    def test_draws_each_step_behind_the_one_before_it(self):
+        steps = timeline.steps(
+            record(queue_ms=10, first_token_ms=60, total_ms=100, is_streamed=True)
+        )
+
+        bars = details.course(steps)
+
+        shares = [(bar.label, bar.before, bar.share, round(bar.after, 6)) for bar in bars]
+        assert shares == [
+            ("Queue", 0, 0.1, 0.9),
+            ("First token", 0.1, 0.5, 0.4),
+            ("Rest of the answer", 0.6, 0.4, 0),
         ]
+        assert bars[0].duration == "10 ms"
 
-    def test_is_queue_and_model_for_a_whole_answer(self):
-        assert spans(is_streamed=False, queue_ms=10, first_token_ms=249, total_ms=250) == [
-            ("Queue", 10),
-            ("Model", 240),
-        ]
-
-    def test_is_queue_and_model_for_a_stream_that_never_began(self):
-        assert spans(is_streamed=True, queue_ms=10, total_ms=250) == [("Queue", 10), ("Model", 240)]
-
-    def test_is_one_piece_where_no_worker_came(self):
-        assert spans(total_ms=250) == [("Total", 250)]
-
-    def test_is_nothing_while_the_record_is_open(self):
-        assert spans() == []
-
-    def test_is_never_negative_when_clocks_disagree(self):
-        assert spans(is_streamed=True, queue_ms=10, first_token_ms=5, total_ms=4) == [
-            ("Queue", 10),
-            ("First token", 0),
-            ("Rest of the answer", 0),
-        ]
+    def test_draws_nothing_where_nothing_was_measured(self):
+        assert details.course(timeline.steps(record())) == ()
 
 
 class TestCaller:
@@ -128,7 +115,8 @@ class TestWords:
 
         assert details.moment(in_tokyo) == "2026-11-23 04:07:51"
         assert details.moment(in_tokyo, precision="milliseconds") == "2026-11-23 04:07:51.123"
-        assert details.moment(None) == "-"
+        assert details.moment(None) == details.clock(None) == "-"
+        assert details.clock(in_tokyo) == "04:07:51.123"
 
     def test_tokens_say_whether_they_are_estimated(self):
         counted = {"prompt_tokens": 1054, "completion_tokens": 16}
@@ -154,8 +142,8 @@ class TestSections:
         }
         full = record(**texts, revision_id=4711, backend_status=418)
 
-        told = [*details.summary(full)]
-        for section in details.sections(full):
+        told = [*details.summary(full), *details.prompt(full).facts]
+        for section in (*details.calls(full), details.decision(full)):
             told += section.facts
 
         shown = " ".join(value for _, value in told)
@@ -164,7 +152,32 @@ class TestSections:
         assert "418" in shown
 
     def test_spell_hidden_characters_out(self):
-        shown = str(details.sections(record(correlation_id="a\u202eb", model_name="c\x1bd")))
+        hidden = record(correlation_id="a\u202eb", model_name="c\x1bd", policy="e\u200bf")
+        rungs = details.rungs((Step(group_id=1, level="g\u202eh", rule="i\x1bj", effect="on"),))
 
-        assert "a⟦U+202E⟧b" in shown
-        assert "c⟦ESC⟧d" in shown
+        shown = str((details.calls(hidden), details.decision(hidden), rungs))
+
+        for spelled in ("a⟦U+202E⟧b", "c⟦ESC⟧d", "e⟦U+200B⟧f", "g⟦U+202E⟧h", "i⟦ESC⟧j"):
+            assert spelled in shown
+
+
+class TestCallsUrl:
+    def test_leads_to_all_calls_of_the_correlation_id(self):
+        url = details.calls_url(record(correlation_id="a b&c"))
+
+        assert url == "/admin/audit/inferencerecord/?q=a+b%26c"
+        assert details.calls_url(record()) == ""
+
+
+class TestPrompt:
+    def test_is_the_definition_with_the_digest_of_the_record(self):
+        definition = library.all_definitions()["code_completions", "default"]
+
+        found = details.prompt(record(prompt_digest=definition.digest))
+
+        assert "messages:" in found.definition
+        assert "its digest is the record's" in found.note
+
+    def test_says_where_there_is_none(self):
+        assert details.prompt(record()).note == "No prompt was rendered."
+        assert details.prompt(record(prompt_digest="0")).definition == ""

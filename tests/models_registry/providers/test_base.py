@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from models_registry import egress
 from models_registry.egress import Cancellation, Limits
 from models_registry.errors import (
     AnswerTooLarge,
@@ -23,6 +21,7 @@ from models_registry.errors import (
     BackendRejected,
     BackendTimedOut,
     BackendUnreachable,
+    BatchTooLarge,
     ContextTooLong,
     InferenceCancelled,
     MalformedReply,
@@ -30,8 +29,17 @@ from models_registry.errors import (
     ModelMisconfigured,
 )
 from models_registry.providers import PROVIDERS, choices, get_provider
-from models_registry.providers.base import parse_retry_after
-from models_registry.providers.types import Completion, Delta, Message, ModelConfig, Prompt
+from models_registry.providers.base import TOOL_CALLS_MAX, Provider, parse_retry_after
+from models_registry.providers.embedding import Embedding, Texts
+from models_registry.providers.openai_compatible import OpenAICompatible
+from models_registry.providers.types import (
+    Completion,
+    Delta,
+    Message,
+    ModelConfig,
+    Prompt,
+    ToolCall,
+)
 from tests.models_registry import RawServer, Visitor, answering, chunked, sending
 
 PROVIDER = get_provider("openai_compatible")
@@ -43,12 +51,6 @@ DONE = b"data: [DONE]\n\n"
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_left() -> Iterator[None]:
-    yield
-    egress.close_connections()
 
 
 def model(endpoint: str, **fields: Any) -> ModelConfig:
@@ -95,6 +97,54 @@ def text_event(text: str) -> bytes:
 def answer_json(content: str = "Hello.", **fields: Any) -> bytes:
     choice = {"message": {"content": content}, "finish_reason": "stop"}
     return json.dumps({"choices": [choice], **fields}).encode()
+
+
+def names(url: str) -> tuple[str, ...] | None:
+    return OpenAICompatible().list_models(model(url), limits=limits(), correlation_id="list")
+
+
+class TestListModels:
+    def test_returns_the_names_that_are_names(self):
+        listed = (
+            b'{"data": [{"id": "house"}, {"id": "<b>"}, {"id": 7}, {"id": "a\\nb"}, {"id": ""}]}'
+        )
+        with RawServer(answering(reply(listed))) as server:
+            assert names(server.url) == ("house", "<b>")
+
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"GET /models HTTP/1.1\r\n")
+        assert f"Authorization: Bearer {KEY}".encode() in head
+        assert b"X-Request-ID: list" in head
+        assert b"Content-Type" not in head
+        assert body == b""
+
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            (reply(b"{}", status=b"401 No"), BackendAuthFailed),
+            (reply(b"{}", status=b"404 No"), BackendNotFound),
+            (reply(b"{}", status=b"503 No"), BackendFailed),
+            (reply(b"{}", status=b"302 Found"), BackendRejected),
+            (reply(b"<html>", media=b"text/html"), MalformedReply),
+            (reply(b"nonsense"), MalformedReply),
+            (reply(b"[]"), MalformedReply),
+            (reply(b'{"data": [1]}'), MalformedReply),
+        ],
+    )
+    def test_keeps_the_status_of_what_is_no_list(self, answer, error):
+        with RawServer(answering(answer)) as server, pytest.raises(error) as failure:
+            names(server.url)
+
+        assert failure.value.status == int(answer.split()[1])
+
+    def test_has_no_status_where_nobody_spoke_http(self):
+        with (
+            RawServer(sending(b"220 mail\r\n")) as server,
+            pytest.raises(MalformedReply) as failure,
+        ):
+            names(server.url)
+
+        assert failure.value.status is None
 
 
 class TestStatuses:
@@ -339,6 +389,82 @@ class TestComplete:
         assert b"X-Evil" not in server.requests[0]
 
 
+class TestEmbed:
+    TWO = Texts(texts=("one", "two"))
+
+    def embed(self, body: bytes, *, max_bytes: int = 1_000_000) -> Embedding:
+        with RawServer(answering(reply(body))) as server:
+            return PROVIDER.embed(self.TWO, model(server.url), limits=limits(max_bytes=max_bytes))
+
+    def data(self, *items: tuple[int, Any], **more: Any) -> bytes:
+        data = [{"index": index, "embedding": vector} for index, vector in items]
+        return json.dumps({"data": data, **more}).encode()
+
+    def test_returns_the_vectors_in_the_order_of_the_texts(self):
+        body = self.data((1, [0.5, 2]), (0, [-1.0, 0.1]), usage={"prompt_tokens": 4})
+
+        assert self.embed(body) == Embedding(vectors=((-1.0, 0.1), (0.5, 2.0)), prompt_tokens=4)
+
+    def test_does_without_a_count_of_tokens(self):
+        assert self.embed(self.data((0, [1]), (1, [1]))).prompt_tokens is None
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"", b"null", b"[]", b"{}", b'{"data": null}', b'{"data": 5}', b'{"data": [5, 6]}',
+            b'{"data": [{"embedding": [1]}, {"embedding": [1]}]}',
+            b'{"data": [{"index": 0}, {"index": 1}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}',
+            b'{"data": [{"index": 1, "embedding": [1]}, {"index": 2, "embedding": [1]}]}',
+            b'{"data": [{"index": "0", "embedding": [1]}, {"index": 1, "embedding": [1]}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": "AAAA"}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [NaN]}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [[1]]}]}',
+            b'{"data": [{"index": 0, "embedding": [1]}], "usage": {}}',
+            b'{"data": []}',
+        ],
+    )  # fmt: skip
+    def test_refuses_json_of_another_shape(self, body):
+        with pytest.raises(MalformedReply):
+            self.embed(body)
+
+    def test_tells_an_error_in_a_success_from_an_answer(self):
+        with pytest.raises(BackendFailed) as failure:
+            self.embed(b'{"error": {"message": "cuda is gone"}}')
+
+        assert "cuda" not in str(failure.value)
+
+    def test_says_that_the_batch_was_too_large_for_one_answer(self):
+        with pytest.raises(BatchTooLarge, match="fewer texts"):
+            self.embed(self.data((0, [0.5] * 999), (1, [0.5] * 999)), max_bytes=4000)
+
+    def test_knows_how_llama_cpp_calls_a_text_too_long(self):
+        said = b'{"error": {"message": "input (900 tokens) is too large to process."}}'
+        refusal = reply(said, status=b"500 Internal Server Error")
+
+        with RawServer(answering(refusal)) as server, pytest.raises(ContextTooLong):
+            PROVIDER.embed(self.TWO, model(server.url), limits=limits())
+
+    def test_is_said_to_be_missing_by_a_format_that_has_none(self):
+        class Wordy(Provider):
+            label = "Wordy"
+            build = parse_reply = parse_event = None
+
+        with pytest.raises(ModelMisconfigured, match=r"'Wordy' gives no embeddings"):
+            Wordy().embed(self.TWO, model("http://10.1.2.3/v1"), limits=limits())
+
+    def test_can_be_cancelled(self):
+        cancellation = Cancellation()
+        threading.Timer(0.2, cancellation.cancel).start()
+
+        def hang(visitor: Visitor) -> None:
+            visitor.read_request()
+            visitor.wait_until_left()
+
+        with RawServer(hang) as server, pytest.raises(InferenceCancelled):
+            PROVIDER.embed(self.TWO, model(server.url), limits=limits(), cancellation=cancellation)
+
+
 class TestStream:
     def test_yields_texts_and_then_reason_and_tokens_together(self):
         script = [text_event(""), text_event("Hel"), text_event("lo."), FINISH, USAGE, DONE]
@@ -553,6 +679,173 @@ class TestStream:
 
         timer.join()
         assert time.monotonic() - started < 1
+
+
+def called(*calls: dict[str, Any], **said: Any) -> bytes:
+    """Return a whole answer that calls tools."""
+    message = {"role": "assistant", **said, "tool_calls": list(calls)}
+    return json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode()
+
+
+def function(name: Any = "lookup", arguments: Any = '{"a": 1}', **call: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **call}
+
+
+def tool_event(*parts: Any) -> bytes:
+    chunk = {"choices": [{"delta": {"tool_calls": parts}, "finish_reason": None}]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+NAMELESS: tuple[Any, ...] = (
+    function(None),
+    function(""),
+    function(5),
+    function("x" * 300),
+    {"id": "a"},
+    {},
+    5,
+    "x",
+)
+
+
+class TestToolCalls:
+    def test_of_a_whole_answer_are_read(self) -> None:
+        body = called(function(id="call_1"), function("add", id="call_2"), content=None)
+
+        with RawServer(answering(reply(body))) as server:
+            completion = complete(server.url)
+
+        assert completion.text == ""
+        assert completion.finish_reason == "tool_calls"
+        assert completion.tool_calls == (
+            ToolCall(id="call_1", name="lookup", arguments='{"a": 1}'),
+            ToolCall(id="call_2", name="add", arguments='{"a": 1}'),
+        )
+
+    @pytest.mark.parametrize(
+        ("given", "read"),
+        [({"a": 1}, '{"a":1}'), (None, "{}"), ("", "{}"), ('{"cut": ', '{"cut": ')],
+    )
+    def test_are_taken_in_the_forms_that_servers_have(self, given: Any, read: str) -> None:
+        with RawServer(answering(reply(called(function(arguments=given), content="")))) as server:
+            (call,) = complete(server.url).tool_calls
+
+        assert call.arguments == read
+
+    @pytest.mark.parametrize("call_id", [None, "", 0, "ü", "x" * 300])
+    def test_get_an_id_where_the_server_gives_none(self, call_id: Any) -> None:
+        body = called(function(id=call_id), function(id=call_id))
+
+        with RawServer(answering(reply(body))) as server:
+            first, second = complete(server.url).tool_calls
+
+        assert first.id.startswith("call_")
+        assert first.id != second.id
+
+    @pytest.mark.parametrize("call", NAMELESS, ids=str)
+    def test_that_are_none_are_refused(self, call: Any) -> None:
+        with RawServer(answering(reply(called(call)))) as server, pytest.raises(MalformedReply):
+            complete(server.url)
+
+    @pytest.mark.parametrize("is_streamed", [True, False])
+    def test_that_do_not_end_are_refused(self, is_streamed: bool) -> None:
+        calls = [function(index=number) for number in range(TOOL_CALLS_MAX + 1)]
+        events = chunked([tool_event(*calls), FINISH, DONE])
+        ask = stream if is_streamed else complete
+
+        with (
+            RawServer(answering(events if is_streamed else reply(called(*calls)))) as server,
+            pytest.raises(MalformedReply),
+        ):
+            ask(server.url)
+
+    def test_of_a_stream_come_whole_at_its_end(self) -> None:
+        script = [
+            text_event("Let me see."),
+            tool_event({"index": 0, **function(arguments="", id="call_1")}),
+            tool_event({"index": 0, "function": {"arguments": '{"a"'}}),
+            tool_event({"index": 1, **function("add", arguments="", id="call_2")}),
+            tool_event({"index": 1, "function": {"arguments": "{}"}}),
+            tool_event({"index": 0, "id": None, "function": {"arguments": ": 1}"}}),
+            FINISH,
+            USAGE,
+            DONE,
+        ]
+
+        with RawServer(answering(chunked(script))) as server:
+            deltas = stream(server.url)
+
+        assert deltas == [
+            Delta(text="Let me see."),
+            Delta(),
+            Delta(
+                finish_reason="stop",
+                prompt_tokens=3,
+                completion_tokens=2,
+                tool_calls=(
+                    ToolCall(id="call_1", name="lookup", arguments='{"a": 1}'),
+                    ToolCall(id="call_2", name="add", arguments="{}"),
+                ),
+            ),
+        ]
+
+    def test_of_a_stream_need_no_number_where_they_come_at_once(self) -> None:
+        script = [tool_event(function(id="a"), function("add", id="b")), FINISH, DONE]
+
+        with RawServer(answering(chunked(script))) as server:
+            calls = stream(server.url)[-1].tool_calls
+
+        assert [call.name for call in calls] == ["lookup", "add"]
+
+    def test_that_are_begun_are_told_before_they_are_whole(self) -> None:
+        may_go_on = threading.Event()
+
+        def script(visitor: Visitor) -> None:
+            visitor.read_request()
+            visitor.send(STREAM_HEAD)
+            visitor.chunk(tool_event({"index": 0, **function(id="call_1")}))
+            may_go_on.wait(5)
+            visitor.chunk(FINISH + DONE)
+            visitor.send(b"0\r\n\r\n")
+
+        with RawServer(script) as server:
+            deltas = PROVIDER.stream(PROMPT, model(server.url), limits=limits())
+            first = next(deltas)
+            may_go_on.set()
+            rest = list(deltas)
+
+        assert first == Delta()
+        assert len(rest) == 1
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            *([part] for part in NAMELESS),
+            [{"index": "0", **function()}],
+            [{"index": 0, "function": []}, {"index": 0, "function": "x"}],
+            "text",
+            {"a": 1},
+            5,
+        ],
+        ids=str,
+    )
+    def test_of_a_stream_that_are_none_are_refused(self, parts: Any) -> None:
+        chunk = {"choices": [{"delta": {"tool_calls": parts}}]}
+        event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+        with (
+            RawServer(answering(chunked([event, FINISH, DONE]))) as server,
+            pytest.raises(MalformedReply),
+        ):
+            stream(server.url)
+
+    def test_of_an_answer_that_comes_whole_instead_are_read(self) -> None:
+        body = called(function(id="call_1"), content="")
+
+        with RawServer(answering(reply(body))) as server:
+            (delta,) = stream(server.url)
+
+        assert [call.id for call in delta.tool_calls] == ["call_1"]
 
 
 class TestKeys:

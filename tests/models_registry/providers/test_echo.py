@@ -8,8 +8,9 @@ import time
 import pytest
 
 from models_registry.egress import Cancellation, Limits
-from models_registry.errors import InferenceCancelled
+from models_registry.errors import BatchTooLarge, InferenceCancelled
 from models_registry.providers import get_provider
+from models_registry.providers.embedding import Texts
 from models_registry.providers.types import Message, ModelConfig, Prompt
 
 MODEL = ModelConfig(
@@ -49,6 +50,14 @@ class TestEcho:
     def test_repeats_the_last_line(self, prompt, text):
         assert ECHO.complete(prompt, MODEL, limits=limits()).text == text
 
+    def test_calls_no_tool(self):
+        tool = {"type": "function", "function": {"name": "lookup"}}
+        prompt = Prompt(messages=chat("hi").messages, tools=(tool,), tool_choice="required")
+
+        completion = ECHO.complete(prompt, MODEL, limits=limits())
+
+        assert (completion.text, completion.tool_calls) == ("# echo: hi", ())
+
     def test_counts_words(self):
         completion = ECHO.complete(chat("one two three"), MODEL, limits=limits())
 
@@ -84,3 +93,36 @@ class TestEcho:
             next(deltas)
         with pytest.raises(InferenceCancelled):
             ECHO.complete(chat("one"), MODEL, limits=limits(), cancellation=cancellation)
+
+
+class TestEmbed:
+    def embed(self, *texts, dimensions=None, **options):
+        asked = Texts(texts=texts, dimensions=dimensions)
+        return ECHO.embed(asked, MODEL, **{"limits": limits(), **options})
+
+    def test_gives_equal_texts_equal_vectors_and_others_others(self):
+        one, other, again = self.embed("a", "b", "a").vectors
+
+        assert one == again != other
+        assert self.embed("a").vectors == (one,)
+
+    @pytest.mark.parametrize(("dimensions", "length"), [(None, 64), (1, 1), (300, 300)])
+    def test_gives_as_many_numbers_as_are_asked_for(self, dimensions, length):
+        (vector,) = self.embed("a", dimensions=dimensions).vectors
+
+        assert len(vector) == length
+        assert all(-1 <= number < 1 for number in vector)
+
+    def test_counts_words(self):
+        assert self.embed("one two", "three").prompt_tokens == 3
+
+    def test_refuses_what_would_be_no_answer_any_more(self):
+        with pytest.raises(BatchTooLarge):
+            self.embed("a", "b", dimensions=501)
+
+    def test_stops_when_cancelled(self):
+        cancellation = Cancellation()
+        cancellation.cancel()
+
+        with pytest.raises(InferenceCancelled):
+            self.embed("a", cancellation=cancellation)

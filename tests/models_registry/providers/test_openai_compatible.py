@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import time
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from models_registry.egress import Limits
 from models_registry.errors import BackendAuthFailed, ContextTooLong, ModelMisconfigured
-from models_registry.providers.openai_compatible import OpenAICompatible, served_name
-from models_registry.providers.types import Message, ModelConfig, Prompt
+from models_registry.providers.embedding import Texts
+from models_registry.providers.openai_compatible import OpenAICompatible
+from models_registry.providers.types import Message, ModelConfig, Prompt, ToolCall
+from tests.models_registry.providers import CHAT, limits, model_of
 from tests.rig.llama import CHAT_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, FIM_TEXT
 
 PROVIDER = OpenAICompatible()
-CHAT = Prompt(
-    messages=(
-        Message(role="system", content="Be brief."),
-        Message(role="user", content="Say hello."),
-    ),
-    max_tokens=16,
-    temperature=0.0,
-)
 PREFILLED = Prompt(
     messages=(
         Message(role="user", content="Write code."),
@@ -32,46 +26,8 @@ TEXT = Prompt(text="<PRE>def <SUF><MID>", max_tokens=64, stop=("<EOT>",))
 
 
 def model(**fields: Any) -> ModelConfig:
-    facts: dict[str, Any] = {
-        "revision_id": 1,
-        "model_id": 1,
-        "name": "house",
-        "family": "general",
-        "provider": "openai_compatible",
-        "endpoint": "http://llm.example.com:8000/v1",
-        "identifier": "custom_openai/house",
-        "api_key": "key",
-    }
-    return ModelConfig(**(facts | fields))
-
-
-def limits() -> Limits:
-    return Limits(deadline_at=time.monotonic() + 30, first_byte_s=30, idle_s=30, max_bytes=10**6)
-
-
-class TestServedName:
-    @pytest.mark.parametrize(
-        ("identifier", "name"),
-        [
-            ("custom_openai/house", "house"),
-            ("openai/house", "house"),
-            ("hosted_vllm/Qwen/Qwen2.5-Coder", "Qwen/Qwen2.5-Coder"),
-            ("custom_openai/openai/gpt-oss-20b", "openai/gpt-oss-20b"),
-            ("litellm_proxy/house", "house"),
-            ("lm_studio/house", "house"),
-            ("text-completion-openai/house", "house"),
-            ("codestral/house", "house"),
-            ("ollama_chat/house:7b", "house:7b"),
-            ("provider/some-model", "some-model"),
-            ("house", "house"),
-            ("Qwen/Qwen2.5-Coder", "Qwen/Qwen2.5-Coder"),
-            ("mistralai/Devstral", "mistralai/Devstral"),
-            ("/models/house.gguf", "/models/house.gguf"),
-            ("", ""),
-        ],
-    )
-    def test_is_the_identifier_without_a_known_route(self, identifier, name):
-        assert served_name(identifier) == name
+    facts = {"endpoint": "http://llm.example.com:8000/v1", "identifier": "custom_openai/house"}
+    return model_of("openai_compatible", **(facts | fields))
 
 
 class TestBuild:
@@ -136,10 +92,12 @@ class TestBuild:
         ],
     )
     def test_limits_a_reasoning_model_in_its_own_way(self, fields):
-        body = PROVIDER.build(CHAT, model(**fields), is_streamed=False).body
+        prompt = replace(CHAT, stop=("Observation:",))
+
+        body = PROVIDER.build(prompt, model(**fields), is_streamed=False).body
 
         assert body["max_completion_tokens"] == 16
-        assert not {"max_tokens", "temperature"} & set(body)
+        assert not {"max_tokens", "temperature", "stop"} & set(body)
 
     @pytest.mark.parametrize(
         "identifier", ["gpt-4o", "gpt-50", "olmo1", "foo1", "o10", "solo3", "gpt-oss-20b"]
@@ -172,9 +130,78 @@ class TestBuild:
         assert body.get("continue_final_message") is (True if is_continued else None)
         assert body.get("add_generation_prompt") is (False if is_continued else None)
 
+    def test_sends_a_conversation_as_it_was_brought(self):
+        call = ToolCall(id="call_1", name="lookup", arguments="{}")
+        tool = {"type": "function", "function": {"name": "lookup"}}
+        prompt = Prompt(
+            messages=(
+                Message(role="user", content="Look it up."),
+                Message(role="assistant", content="", tool_calls=(call,)),
+                Message(role="tool", content="42", tool_call_id="call_1"),
+            ),
+            seed=7,
+            tools=(tool,),
+            tool_choice="required",
+            parallel_tool_calls=False,
+            response_format={"type": "json_object"},
+        )
+
+        assert PROVIDER.build(prompt, model(), is_streamed=False).body == {
+            "model": "house",
+            "messages": [
+                {"role": "user", "content": "Look it up."},
+                {"role": "assistant", "content": "", "tool_calls": [call.as_dict()]},
+                {"role": "tool", "content": "42", "tool_call_id": "call_1"},
+            ],
+            "seed": 7,
+            "tools": (tool,),
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "response_format": {"type": "json_object"},
+        }
+
+    @pytest.mark.parametrize(
+        ("fields", "is_sent"),
+        [({}, True), ({"is_reasoning": True}, False), ({"identifier": "claude-opus-4-7"}, False)],
+    )
+    def test_sends_no_sampling_where_temperature_is_refused(self, fields, is_sent):
+        sampling = {"top_p": 0.5, "presence_penalty": 0.5, "frequency_penalty": 0.5}
+        prompt = Prompt(messages=CHAT.messages, seed=7, **sampling)
+
+        body = PROVIDER.build(prompt, model(**fields), is_streamed=False).body
+
+        assert body["seed"] == 7
+        assert sampling.keys() & body.keys() == (sampling.keys() if is_sent else set())
+
     def test_names_what_is_missing(self):
         with pytest.raises(ModelMisconfigured, match="endpoint"):
             PROVIDER.build(CHAT, model(endpoint=""), is_streamed=False)
+
+
+class TestBuildEmbedding:
+    def test_asks_for_numbers(self):
+        request = PROVIDER.build_embedding(Texts(texts=("a", "b")), model())
+
+        assert request.url == "http://llm.example.com:8000/v1/embeddings"
+        assert request.headers == {"Authorization": "Bearer key"}
+        assert request.body == {"model": "house", "input": ["a", "b"], "encoding_format": "float"}
+
+    def test_passes_on_how_many(self):
+        request = PROVIDER.build_embedding(Texts(texts=("a",), dimensions=256), model())
+
+        assert request.body["dimensions"] == 256
+
+    def test_calls_a_model_without_an_identifier_by_its_family(self):
+        config = model(identifier="", family="embedding")
+
+        request = PROVIDER.build_embedding(Texts(texts=("a",)), config)
+
+        assert request.body["model"] == "embedding"
+
+    @pytest.mark.parametrize("endpoint", ["", "http://bedrockselfhostedmodel.com"])
+    def test_refuses_an_endpoint_that_is_none(self, endpoint):
+        with pytest.raises(ModelMisconfigured):
+            PROVIDER.build_embedding(Texts(texts=("a",)), model(endpoint=endpoint))
 
 
 class TestLlamaCpp:
@@ -195,6 +222,20 @@ class TestLlamaCpp:
         assert "".join(delta.text for delta in deltas) == text
         assert deltas[-1].finish_reason == whole.finish_reason == "stop"
         assert deltas[-1].completion_tokens == whole.completion_tokens
+
+    def test_calls_the_same_tool_whole_and_streamed(self, llama):
+        config = model(endpoint=llama.endpoint, identifier=llama.model, api_key=llama.api_key)
+        parameters = {"type": "object", "properties": {"query": {"type": "string"}}}
+        tool = {"type": "function", "function": {"name": "lookup", "parameters": parameters}}
+        prompt = Prompt(messages=CHAT.messages, tools=(tool,))
+
+        whole = PROVIDER.complete(prompt, config, limits=limits())
+        deltas = list(PROVIDER.stream(prompt, config, limits=limits()))
+
+        (called,), (streamed,) = whole.tool_calls, deltas[-1].tool_calls
+        assert (called.name, json.loads(called.arguments)) == ("lookup", {"query": "tiny"})
+        assert (streamed.name, streamed.arguments) == (called.name, called.arguments)
+        assert deltas[-1].finish_reason == whole.finish_reason == "tool_calls"
 
     def test_says_that_the_key_is_wrong(self, llama):
         config = model(endpoint=llama.endpoint, identifier=llama.model, api_key="wrong")

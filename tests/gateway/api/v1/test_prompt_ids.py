@@ -18,8 +18,12 @@ from tests.rig import rails
 from tests.rig.backend import TEXT
 
 BY_SLUG = {prompt.slug: prompt.wire_id for prompt in PROMPTS.values()}
-# The agent's prompt is asked by its own route; the connection test has a file of its own.
-IDS = sorted(PROMPTS.keys() - {"chat/react", "model_configuration/check"})
+# The connection test has a file of its own.
+IDS = sorted(
+    id
+    for id, prompt in PROMPTS.items()
+    if not prompt.has_own_route and id != "model_configuration/check"
+)
 DIFF = {"diff": "+x = 2"}
 COMMIT = "generate_commit_message"
 
@@ -232,7 +236,9 @@ class TestChecks:
 
         assert ask(COMMIT, {}, headers=headers).status == 403
 
-    @pytest.mark.parametrize("prompt_id", ["chat/react", "chat/agent", "chat%2f..%2fcheck", "x"])
+    @pytest.mark.parametrize(
+        "prompt_id", ["chat/react", "v1/chat", "chat/agent", "chat%2f..%2fcheck", "x"]
+    )
     def test_know_no_prompt_but_those_of_the_catalog(self, ask, prompt_id):
         assert ask(prompt_id).status == 400
 

@@ -78,6 +78,12 @@ class TestConnectionTest:
         assert row.endpoint == "/v1/prompts/model_configuration/check"
         assert backend.calls[0].headers["authorization"] == "Bearer sk-canary-key"
 
+    def test_has_an_embedding_model_embed(self, check, backend):
+        answer = check(name="embedding")
+
+        assert (answer.status, type(answer.json)) == (200, str)
+        assert backend.calls[0].path == "/v1/embeddings"
+
     @pytest.mark.parametrize("behavior", ["stub", "err-401", "refuse"])
     def test_adopts_no_model(self, check, behavior):
         check(behavior)
@@ -179,6 +185,22 @@ class TestModelFailure:
         assert answer.json["detail"].startswith(begins)
         assert "127.0.0.1" not in answer.json["detail"]
         assert "169.254" not in answer.json["detail"]
+
+    @pytest.mark.parametrize("endpoint", ["http://169.254.169.254/v1", "ftp://127.0.0.1/v1"])
+    def test_is_421_too_for_an_address_that_cannot_be_used(
+        self, trusted, embedded, metadata, endpoint
+    ):
+        make_rule(feature="generate_commit_message")
+        snapshot.refresh()
+        body = {"inputs": {"diff": "+1"}, "model_metadata": metadata(endpoint=endpoint)}
+
+        answer = post("/v1/prompts/generate_commit_message", body, headers=trusted.headers())
+
+        assert answer.status == 421
+        assert answer.json["detail"].startswith(
+            "400: Bad Request. The call names an unusable model."
+        )
+        assert record().error_code == "model_misconfigured"
 
     def test_after_the_first_piece_breaks_the_stream(self, trusted, embedded, metadata):
         body = {"inputs": {}, "model_metadata": metadata("cut-midstream"), "stream": True}

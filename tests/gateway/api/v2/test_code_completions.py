@@ -211,7 +211,7 @@ class TestBody:
             {"project_path": "a" * 256},
             {"project_id": "x"},
             {"model_provider": "openai"},
-            {"model_name": "unknown"},
+            {"model_name": "unknown", "model_endpoint": None},
             {"model_name": "m" * 51},
             {"model_endpoint": ""},
             {"model_endpoint": "nowhere"},

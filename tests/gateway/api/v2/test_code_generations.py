@@ -144,7 +144,7 @@ class TestPromptVersions:
             {"prompt_version": 3, "prompt": [{"role": "user"}]},
             {"prompt_version": 4},
             {"current_file": None},
-            {"model_name": "nosuchmodel"},
+            {"model_name": "nosuchmodel", "model_endpoint": None},
             {"model_endpoint": "x"},
             {"prompt_id": 5},
         ],

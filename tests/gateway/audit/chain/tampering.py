@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
 from typing import Any
+from uuid import UUID
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,25 +34,12 @@ from gateway.audit.models import (
     Link,
 )
 from gateway.audit.records import Outcome, closing
-from gateway.audit.store import OUTCOME_COLUMNS
+from gateway.audit.store import BLANK, OUTCOME_COLUMNS, Row
 from gateway.audit.writer import ClaimJob, CloseJob, OpenJob, Writer
 from gateway.ids import new_id
 from tests.gateway.audit.test_store import opening
 
-OPEN_OUTCOME = {
-    "closed_at": None,
-    "queue_ms": None,
-    "first_token_ms": None,
-    "total_ms": None,
-    "prompt_tokens": None,
-    "completion_tokens": None,
-    "are_tokens_estimated": False,
-    "model_calls": 0,
-    "error_code": "",
-    "error_detail": "",
-    "backend_status": None,
-}
-assert set(OPEN_OUTCOME) == set(OUTCOME_COLUMNS)
+OPEN_OUTCOME = {name: BLANK[name] for name in OUTCOME_COLUMNS}
 
 
 @dataclass
@@ -132,8 +120,8 @@ def _serve(rng: random.Random, web: Writer, worker: Writer, count: int) -> None:
     _wait(done)
 
 
-def _row(rng: random.Random) -> dict[str, Any]:
-    facts = {
+def _row(rng: random.Random) -> Row:
+    facts: Row = {
         "user_id": str(rng.randrange(50)),
         "group_path": rng.choice(("", "payments/core", "platform")),
         "request": orjson.dumps({"prompt": {"text": rng.randbytes(40).hex() + "ü"}}).decode(),
@@ -141,8 +129,9 @@ def _row(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.1:
         now = timezone.now()
         refused = {"state": "refused", "request": None, "closed_at": now, "error_code": "no"}
-        return opening(**{**facts, **refused})
-    return opening(**facts)
+        facts |= refused
+    row: Row = opening(**facts)
+    return row
 
 
 def _answered(rng: random.Random) -> Outcome:
@@ -221,7 +210,8 @@ def delete(records: list[InferenceRecord]) -> set[str]:
     return {pk.hex for pk in ids}
 
 
-def lane_of(link: int) -> int:
+def lane_of(link: int | None) -> int:
+    assert link is not None
     return link >> 32
 
 
@@ -257,27 +247,21 @@ def commit_anew(record: InferenceRecord, *, key: bytes | None = None) -> None:
     Without one the old tag stays.
     """
     record.refresh_from_db()
-    link = Link.objects.get(pk=record.opened_link)
+    link = Link.objects.get(pk=record.opened_link or 0)
     packed = b""
     for index, entry in enumerate(entries(link)):
         facts, tag = entry.facts, entry.tag
         if entry.subject == record.pk.hex:
             kind = Kind(entry.kind)
             values = [formats.plain(getattr(record, name)) for name in COLUMNS[kind]]
-            facts = formats.commit_to_facts(record.opening_salt, formats.facts_text(values))
-        body = formats.pack_entry(entry.kind, _uuid(entry.subject), facts, entry.content)
+            facts = formats.commit_to_facts(record.opening_salt or "", formats.facts_text(values))
+        body = formats.pack_entry(entry.kind, UUID(entry.subject), facts, entry.content)
         if entry.subject == record.pk.hex and key is not None:
             bodies = [b""] * index + [body]  # the tag of one entry knows nothing of the others
             tag = formats.tags(key, packed_head(link), bodies)[index]
         packed += body + tag
     Link.objects.filter(pk=link.pk).update(entries=packed)
     compute_anew(lane_of(link.pk))
-
-
-def _uuid(text: str) -> Any:
-    from uuid import UUID
-
-    return UUID(text)
 
 
 OPENING_EDITS: tuple[tuple[str, Any], ...] = (
@@ -637,7 +621,7 @@ def begin_a_lane(log: Log, rng: random.Random) -> Tampered:
     record.pk, record.user_id = new_id(), "framed"
     record.opened_link = record.closed_link = formats.link_id(number, 1)
     values = [formats.plain(getattr(record, name)) for name in COLUMNS[Kind.WRITTEN]]
-    facts = formats.commit_to_facts(record.opening_salt, formats.facts_text(values))
+    facts = formats.commit_to_facts(record.opening_salt or "", formats.facts_text(values))
     body = formats.pack_entry(Kind.WRITTEN, record.pk, facts, formats.NO_CONTENT)
     at = Link.objects.order_by("-at")[0].at
     head = formats.Head(number, 1, at, (), 1).packed()

@@ -24,7 +24,12 @@ class TestCreateRoles:
     def test_lets_auditors_read_records_and_nothing_else(self):
         create_roles()
 
-        assert permissions(AUDITORS) == {"audit.view_inferencerecord", "audit.read_content"}
+        assert permissions(AUDITORS) == {
+            "audit.view_inferencerecord",
+            "audit.read_content",
+            "audit.export_records",
+            "audit.view_contentreading",
+        }
 
     def test_lets_model_administrators_read_no_content_and_change_nothing_on_record(self):
         create_roles()
@@ -33,6 +38,7 @@ class TestCreateRoles:
         assert {code for code in found if code.startswith("audit.")} == {
             "audit.view_inferencerecord",
             "audit.view_process",
+            "audit.view_chore",
         }
         assert "models_registry.change_selfhostedmodel" in found
         assert "features.change_featurerule" in found
@@ -61,4 +67,4 @@ class TestCommand:
     def test_says_what_it_made(self, capsys):
         call_command("create_roles")
 
-        assert capsys.readouterr().out.splitlines()[0] == "Auditors: 2 permissions"
+        assert capsys.readouterr().out.splitlines()[0] == "Auditors: 4 permissions"

@@ -39,15 +39,14 @@ class TestPrepare:
         assert key.digest == digest_key(facts["API_KEY"])
         assert key.group is None
 
-    def test_switches_every_feature_on_for_everyone_on_the_echo_model(self, data_dir):
+    def test_switches_every_feature_on_for_everyone_on_an_echo_model(self, data_dir):
         prepare(data_dir)
 
-        echo = SelfHostedModel.objects.get()
         rules = {rule.feature: rule for rule in FeatureRule.objects.all()}
-        assert echo.provider == "echo"
         assert set(rules) == {slug for slug, _ in catalog.choices()}
         assert all(rule.group is None and rule.state == State.ON for rule in rules.values())
-        assert all(rule.model == echo for rule in rules.values())
+        assert all(rule.model.provider == "echo" for rule in rules.values())
+        assert all(catalog.fits(slug, rule.model.family) for slug, rule in rules.items())
 
     def test_writes_what_it_tells_for_this_user_only(self, data_dir):
         facts = prepare(data_dir)
@@ -83,7 +82,7 @@ class TestPrepare:
         prepare(data_dir)
 
         assert not FeatureRule.objects.filter(feature="code_completions").exists()
-        assert SelfHostedModel.objects.get().name == "renamed"
+        assert {m.name for m in SelfHostedModel.objects.all()} == {"renamed", "echo-embedding"}
 
     def test_tells_only_the_address_after_the_file_was_deleted(self, data_dir):
         prepare(data_dir)
