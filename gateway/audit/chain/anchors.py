@@ -1,7 +1,9 @@
 """Places outside the database that keep the checkpoints: GATEWAY_AUDIT_ANCHORS.
 
-    file:///path            a line is appended; the file should belong to another user
-    https://host/path       a POST of the line
+    file:///path                      a line is appended; the file should belong to another user
+    tls://host:6514, tcp://, udp://   a syslog message, as `gateway.audit.siem` sends its own
+    unix:///dev/log                   the same, to this machine's syslog
+    https://host/path                 a POST of the line
 
 Each line is one JSON object that holds the statement and its signature. A place that was away gets
 what it missed. A line may come twice: whoever reads them takes equal ones for one.
@@ -21,12 +23,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.utils import timezone
 
+from gateway.audit import siem
 from gateway.audit.models import Anchor, Checkpoint
-from models_registry import egress
-from models_registry.errors import BackendRejected, ModelError
+from models_registry import egress, egress_ledger
+from models_registry.errors import ModelError, ModelMisconfigured
 
 logger = logging.getLogger(__name__)
 
+SYSLOG = ("tls", "tcp", "udp", "unix")
 TIMEOUT_S = 3.0
 # What one look sends to one place at most; the next goes on.
 BATCH_MAX = 500
@@ -47,11 +51,15 @@ def check(address: str) -> None:
         if parts.netloc or not parts.path.startswith("/"):
             raise ImproperlyConfigured("file: takes an absolute path after //.")
         return
+    # What is said holds no address: it may hold what it should not.
     try:
-        egress.validate_endpoint(address.partition("?")[0])
-    except ValidationError as exc:
-        # Without the address: it may hold what it should not.
-        raise ImproperlyConfigured(f"{parts.scheme}: {' '.join(exc.messages)}") from exc
+        if parts.scheme in SYSLOG:
+            egress.parse_receiver(address)
+        else:
+            egress.validate_endpoint(address.partition("?")[0])
+    except (ValidationError, ModelMisconfigured) as exc:
+        reason = " ".join(exc.messages) if isinstance(exc, ValidationError) else str(exc)
+        raise ImproperlyConfigured(f"{parts.scheme}: {reason}") from exc
 
 
 def is_ours(address: str) -> bool:
@@ -133,15 +141,27 @@ def _post(address: str, text: str) -> None:
     )
     headers = {"Content-Type": "application/json"}
     with egress.exchange(
-        "POST", address, headers=headers, body=text.encode(), limits=limits
+        "POST",
+        address,
+        headers=headers,
+        body=text.encode(),
+        limits=limits,
+        purpose=egress_ledger.CHECKPOINTS,
     ) as reply:
+        egress.require_success(reply)
         reply.read()
-        if not 200 <= reply.status < 300:
-            raise BackendRejected(f"The place answered {reply.status}.", status=reply.status)
+
+
+def _to_syslog(address: str, text: str) -> None:
+    message = siem.message(
+        severity=siem.NOTICE, at=timezone.now(), about="checkpoint", text=text
+    ).encode()
+    egress.send_syslog(address, [message], timeout_s=TIMEOUT_S, purpose=egress_ledger.CHECKPOINTS)
 
 
 _SENDERS: dict[str, Callable[[str, str], None]] = {
     "file": _append,
     "http": _post,
     "https": _post,
+    **dict.fromkeys(SYSLOG, _to_syslog),
 }

@@ -1,7 +1,9 @@
-"""Promises of gateway/audit/chain/anchors.py, with real files and servers."""
+"""Promises of gateway/audit/chain/anchors.py, with real files, sockets and servers."""
 
 import os
+import socket
 import time
+from queue import SimpleQueue
 
 import orjson
 import pytest
@@ -10,6 +12,7 @@ from django.utils import timezone
 
 from gateway.audit.chain import anchors, checkpoints
 from gateway.audit.models import Anchor, Checkpoint
+from models_registry import egress_ledger
 from tests.models_registry import RawServer, Visitor, answering
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,6 +102,58 @@ class TestFile:
         assert not place.exists()
 
 
+class TestSyslog:
+    def test_gets_a_message_about_a_checkpoint(self, settings, tmp_path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(str(tmp_path / "log"))
+            settings.GATEWAY_AUDIT_ANCHORS = [f"unix://{tmp_path}/log"]
+            write()
+
+            anchors.deliver()
+
+            message = log.recv(65_536).decode()
+        head, _, text = message.partition(" checkpoint - ")
+        assert head.startswith("<109>1 2")  # "log audit", "notice"
+        assert text == anchors.line(Checkpoint.objects.get())
+
+    def test_counts_as_delivered_when_the_receiver_hangs_up(self, settings):
+        received = SimpleQueue()
+
+        def script(visitor):
+            data = b""
+            while piece := visitor.sock.recv(65_536):
+                data += piece
+            received.put(data)
+
+        with RawServer(script) as server:
+            settings.GATEWAY_AUDIT_ANCHORS = [f"tcp://127.0.0.1:{server.port}"]
+            write()
+
+            anchors.deliver()
+
+            assert numbers(received.get(timeout=5).decode()) == [1]
+        assert Anchor.objects.get().number == 1
+
+    @pytest.mark.parametrize("place", ["unix:///no/such/socket", "tcp://127.0.0.1:1"])
+    def test_that_takes_nothing_is_tried_again(self, settings, place, monkeypatch):
+        monkeypatch.setattr(anchors, "TIMEOUT_S", 0.2)
+        settings.GATEWAY_AUDIT_ANCHORS = [place]
+        write()
+
+        anchors.deliver()
+
+        assert Anchor.objects.get().number == 0
+
+    def test_is_on_the_egress_page_as_what_it_is(self, settings):
+        settings.GATEWAY_EGRESS_ALLOW = ["192.168.0.0/16"]
+        settings.GATEWAY_AUDIT_ANCHORS = ["tcp://10.1.2.3:601", "https://10.1.2.3/"]
+        write()
+
+        anchors.deliver()
+
+        assert {destination.purpose for destination in egress_ledger.take()} == {"checkpoints"}
+
+
 class TestHttp:
     def test_gets_a_post_of_the_line(self, settings):
         with RawServer(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as server:
@@ -143,6 +198,9 @@ class TestCheck:
         "address",
         [
             "file:///var/log/checkpoints",
+            "unix:///dev/log",
+            "udp://10.1.2.3:514",
+            "tls://log.example.com:6514",
             "https://log.example.com/checkpoints?stream=enclave",
         ],
     )
@@ -157,6 +215,8 @@ class TestCheck:
             ("file://host/path", "absolute path"),
             ("file:relative", "absolute path"),
             ("http://169.254.169.254/", "metadata"),
+            ("tls://log.example.com", "host and a port"),
+            ("unix:log", "must begin with"),
             ("https://user:secret@log.example.com/", "user name or a password"),
         ],
     )
@@ -173,6 +233,7 @@ class TestIsOurs:
         assert anchors.is_ours("file:///no/such/folder/checkpoints")
 
     def test_tells_what_is_not(self):
+        assert not anchors.is_ours("unix:///dev/log")
         assert not anchors.is_ours("https://log.example.com/")
 
     def test_tells_a_file_of_another_user(self, tmp_path, monkeypatch):
