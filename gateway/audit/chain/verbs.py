@@ -5,6 +5,7 @@ Each verb has two functions, what it takes and what it does; the first are liste
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -19,8 +20,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from gateway import data_dir
+from gateway.audit import readings
 from gateway.audit.chain import guards, keys, proof
 from gateway.audit.chain.verify import Period, Report, verify
+from gateway.audit.criteria import Criteria
+from gateway.audit.models import InferenceRecord, ReadingKind
 
 Verbs = Any  # argparse names its type privately
 
@@ -137,11 +141,22 @@ def _add_proof(verbs: Verbs) -> None:
     parser = verbs.add_parser("proof", help="write the log with its chain for another verifier")
     parser.add_argument("file", help="the file to write; - for standard output")
     parser.add_argument("--content", action="store_true", help="with prompts and answers")
+    parser.add_argument("--reason", default="", help="why; needed with --content")
     parser.set_defaults(run=_proof)
 
 
 def _proof(command: BaseCommand, options: dict[str, Any]) -> None:
-    """Write what scripts/verify_audit_log.py reads."""
+    """Write what scripts/verify_audit_log.py reads; who took it is noted as for an export."""
+    if options["content"] and len(options["reason"].strip()) < 3:
+        raise CommandError("Prompts and answers need a --reason, such as a case number.")
+    readings.note(
+        f"{getpass.getuser()} (console)",
+        kind=ReadingKind.EXPORT,
+        reason=options["reason"],
+        criteria=Criteria(),
+        has_content=options["content"],
+        count=InferenceRecord.objects.count(),
+    )
     with ExitStack() as files:
         try:
             is_file = options["file"] != "-"

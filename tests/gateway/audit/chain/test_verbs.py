@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from gateway import data_dir
 from gateway.audit.chain import checkpoints, guards, keys, verbs
-from gateway.audit.models import InferenceRecord
+from gateway.audit.models import ContentReading, InferenceRecord
 from tests.gateway.audit.chain.tampering import Log, sign
 from tests.gateway.audit.chain.test_verify import serve
 from tests.gateway.audit.test_store import Chained
@@ -164,7 +164,7 @@ class TestProof:
         call_command("audit", "key")
         (tmp_path / "public.pem").write_text(capsys.readouterr().out)
 
-        assert run("proof", "--content", tmp_path / "proof.jsonl") == 0
+        assert run("proof", "--content", "--reason", "case 7", tmp_path / "proof.jsonl") == 0
 
         done = subprocess.run(
             [
@@ -186,6 +186,17 @@ class TestProof:
         assert run("proof", tmp_path / "proof.jsonl") == 0
 
         assert "done" not in (tmp_path / "proof.jsonl").read_text()
+
+    def test_needs_a_reason_for_contents_and_notes_who_took_them(self, rows, tmp_path):
+        serve(rows)
+        with pytest.raises(CommandError, match="need a --reason"):
+            call_command("audit", "proof", "--content", str(tmp_path / "proof.jsonl"))
+
+        run("proof", "--content", "--reason", "case 7", tmp_path / "proof.jsonl")
+
+        reading = ContentReading.objects.get()
+        assert (reading.kind, reading.reason, reading.count) == ("export", "case 7", 1)
+        assert reading.has_content
 
     def test_overwrites_no_file(self, rows, tmp_path):
         (tmp_path / "proof.jsonl").touch()
