@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.apps import apps
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 
 from gateway.audit.chain.lanes import CLAIM
 from gateway.audit.models import (
@@ -35,7 +34,8 @@ MESSAGE = "the audit log is append-only"
 LIFT = "enclave.retention"
 
 _FUNCTION = f"""
-CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     IF current_setting('{LIFT}', true) = 'on' AND pg_has_role(
         current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER'
@@ -148,31 +148,19 @@ def roles_sql(role: str) -> list[str]:
     """
     quoted = connection.ops.quote_name(role)
     literal = role.replace("'", "''")
-    statements = [
+    guarded = ", ".join(model._meta.db_table for model in GUARDED)
+    # The trigger lets nobody use it on a closed record.
+    columns = ", ".join((*CLOSE_COLUMNS, *CLAIM))
+    return [
+        "BEGIN",
         f"DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{literal}') "  # noqa: S608
         f"THEN CREATE ROLE {quoted} LOGIN; END IF; END $$",
         f"GRANT USAGE ON SCHEMA public TO {quoted}",
-        f"REVOKE CREATE ON SCHEMA public FROM {quoted}",
-    ]
-    for model in apps.get_models(include_auto_created=True):
-        statements += _grants(model, quoted)
-    return [
-        *statements,
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted}",
         f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {quoted}",
+        f"REVOKE ALL ON {guarded}, django_migrations FROM {quoted}",
+        f"GRANT SELECT, INSERT ON {guarded} TO {quoted}",
+        f"GRANT UPDATE ({columns}) ON {InferenceRecord._meta.db_table} TO {quoted}",
         f"GRANT SELECT ON django_migrations TO {quoted}",
+        "COMMIT",
     ]
-
-
-def _grants(model: type[models.Model], role: str) -> list[str]:
-    table = connection.ops.quote_name(model._meta.db_table)
-    if model not in GUARDED:
-        return [f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}"]
-    statements = [
-        f"REVOKE ALL ON {table} FROM {role}",
-        f"GRANT SELECT, INSERT ON {table} TO {role}",
-    ]
-    if model is InferenceRecord:
-        # The trigger lets nobody use it on a closed record.
-        columns = ", ".join((*CLOSE_COLUMNS, *CLAIM))
-        statements.append(f"GRANT UPDATE ({columns}) ON {table} TO {role}")
-    return statements
