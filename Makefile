@@ -18,7 +18,9 @@ DEPLOY := SECRET_KEY=only-for-the-deploy-check-0123456789-abcdefghijklmnopqrstuv
 	DATABASE_URL=postgres://enclave@127.0.0.1/enclave \
 	REDIS_URL=redis://127.0.0.1:6379/0 \
 	GATEWAY_GITLAB_URL=https://gitlab.example.com \
-	GATEWAY_SIGNING_KEY_FILE=/etc/enclave/signing_key.pem
+	GATEWAY_SIGNING_KEY_FILE=/etc/enclave/signing_key.pem \
+	GATEWAY_DATA_DIR=/var/lib/enclave \
+	GATEWAY_AUDIT_ANCHORS=unix:///dev/log
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test ci lint types check format snapshots coverage tamper bench bundle lock clean

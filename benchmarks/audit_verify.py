@@ -3,21 +3,31 @@
 Writes a log through the real store into a database of its own (SQLite in a temporary directory, or
 DATABASE_URL), signs it, and verifies it twice: in the gateway and, from a proof, with the
 stand-alone verifier. Every record has an opening, a claim, an outcome, 1 kB of request and 0.8 kB
-of answer. Times are CPU seconds of the verifying process, which uses one core.
+of answer. Time is CPU time of the verifying process, which uses one core, beyond that for an empty
+log.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MANAGE = (sys.executable, "manage.py", "audit")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a command took."""
+
+    cpu_s: float
+    memory_mib: float
 
 
 def main() -> int:
@@ -27,26 +37,48 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=20, help="records that share a commit")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="enclave-verify-") as directory:
-        set_up(directory)
-        written_s = write(options.records, options.batch)
-        print(f"{options.records:,} records in commits of {options.batch}: {written_s:.1f} s")
-        seconds, memory = in_the_gateway()
-        tell("manage.py audit verify", options.records, seconds, memory)
-        proof = Path(directory) / "proof.jsonl"
-        seconds, memory = stand_alone(proof)
-        tell("scripts/verify_audit_log.py", options.records, seconds, memory)
+        folder = Path(directory)
+        set_up(folder)
+        key = folder / "public.pem"
+        key.write_bytes(subprocess.check_output([*MANAGE, "key"], cwd=ROOT))
+        empty = verified(folder, "empty.jsonl")
+        write(options.records, options.batch)
+        print(f"{options.records:,} records in commits of {options.batch}")
+        for name, cost in verified(folder, "full.jsonl").items():
+            rate = options.records / (cost.cpu_s - empty[name].cpu_s)
+            memory = f"{cost.memory_mib:.0f} MiB, {empty[name].memory_mib:.0f} for an empty log"
+            print(f"{name}: {rate:,.0f} records/s on one core, {memory}")
     return 0
 
 
-def tell(what: str, records: int, seconds: float, memory: float) -> None:
-    print(f"{what}: {records / seconds:,.0f} records/s on one core, {memory:.0f} MiB at most")
+def verified(folder: Path, proof: str) -> dict[str, Cost]:
+    """Verify the log in both ways."""
+    reason = ("--content", "--reason", "benchmark")
+    subprocess.run([*MANAGE, "proof", *reason, str(folder / proof)], cwd=ROOT, check=True)
+    alone = [
+        *(sys.executable, "scripts/verify_audit_log.py", str(folder / proof)),
+        *("--public-key", str(folder / "public.pem")),
+        *("--auditor-key", str(folder / "auditor_key.pem")),
+    ]
+    return {
+        "manage.py audit verify": measured([*MANAGE, "verify"]),
+        "scripts/verify_audit_log.py": measured(alone),
+    }
 
 
-def set_up(directory: str) -> None:
+def measured(command: Sequence[str]) -> Cost:
+    """Run a command; it has to find nothing."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, f"{command} ended with {status}"
+    return Cost(cpu_s=usage.ru_utime + usage.ru_stime, memory_mib=usage.ru_maxrss / 1024)
+
+
+def set_up(folder: Path) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings.development")
     os.environ.setdefault("DATABASE_URL", "")
     os.environ |= {
-        "GATEWAY_DATA_DIR": directory,
+        "GATEWAY_DATA_DIR": str(folder),
         "SECRET_KEY": "benchmark",
         "GATEWAY_ENCRYPTION_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     }
@@ -55,9 +87,12 @@ def set_up(directory: str) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
+    from gateway.audit.chain import keys
+
+    keys.require()
 
 
-def write(records: int, batch: int) -> float:
+def write(records: int, batch: int) -> None:
     from django.utils import timezone
 
     from gateway.audit import store
@@ -77,7 +112,6 @@ def write(records: int, batch: int) -> float:
         completion_tokens=190,
         model_calls=1,
     )
-    started_at = time.perf_counter()
     for first in range(0, records, batch):
         now = timezone.now()
         opening = [
@@ -116,37 +150,6 @@ def write(records: int, batch: int) -> float:
         ]
         rows.close(closed, worker.closed(closed))
     checkpoints.write(now=timezone.now())
-    return time.perf_counter() - started_at
-
-
-def in_the_gateway() -> tuple[float, float]:
-    return measured([sys.executable, "manage.py", "audit", "verify"])
-
-
-def stand_alone(proof: Path) -> tuple[float, float]:
-    writing = [sys.executable, "manage.py", "audit", "proof", "--content", "--reason", "speed"]
-    subprocess.run([*writing, str(proof)], cwd=ROOT, check=True)
-    folder = Path(os.environ["GATEWAY_DATA_DIR"])
-    key = folder / "public.pem"
-    with key.open("wb") as out:
-        subprocess.run(
-            [sys.executable, "manage.py", "audit", "key"], cwd=ROOT, stdout=out, check=True
-        )
-    return measured(
-        [
-            *(sys.executable, "scripts/verify_audit_log.py", str(proof)),
-            *("--public-key", str(key), "--auditor-key", str(folder / "auditor_key.pem")),
-        ]
-    )
-
-
-def measured(command: list[str]) -> tuple[float, float]:
-    """Return a command's CPU seconds and its memory at most in MiB, and print what it says."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=ROOT, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, after.ru_maxrss / 1024
 
 
 if __name__ == "__main__":

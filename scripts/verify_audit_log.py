@@ -377,7 +377,7 @@ class Verifier:
                 is_ours = entry.get("found", {}).get("link") == self.lane << 32 | self.number
                 self.found("entry_forged", entry["subject"] if is_ours else "")
             else:
-                self.check_entry(entry, self.lost(following), index, covered)
+                self.check_entry(entry, index, following, covered)
         if self.key is not None:
             self.key = later_key(self.key, 1)
 
@@ -416,8 +416,8 @@ class Verifier:
     def check_entry(
         self,
         entry: dict[str, Any],
-        lost: list[int] | None,
         index: int,
+        following: dict[str, Any] | None,
         covered: dict[str, Any],
     ) -> None:
         """Compare an entry with what the tables held for it."""
@@ -428,6 +428,7 @@ class Verifier:
             else:
                 self.excuse(("purged",), entry, "record_removed")
         elif held["link"] != self.lane << 32 | self.number:
+            lost = self.lost(following)
             if kind not in CLOSINGS:
                 self.found("entry_repeated")
             elif held["link"] is None or (lost is not None and index not in lost):

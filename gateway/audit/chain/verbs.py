@@ -5,6 +5,7 @@ Each verb has two functions, what it takes and what it does; the first are liste
 
 from __future__ import annotations
 
+import gc
 import getpass
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -64,6 +65,7 @@ def _add_verify(verbs: Verbs) -> None:
 def _verify(command: BaseCommand, options: dict[str, Any]) -> None:
     """Say what was found; the exit status says it too."""
     auditor = options["auditor_key"] or _kept(data_dir.AUDITOR_KEY)
+    gc.freeze()  # what was imported stays: looking through it again and again takes a tenth
     try:
         trusted = {keys.trusted_key(file) for file in options["public_key"]}
         with ExitStack() as files:
