@@ -18,10 +18,12 @@ DEPLOY := SECRET_KEY=only-for-the-deploy-check-0123456789-abcdefghijklmnopqrstuv
 	DATABASE_URL=postgres://enclave@127.0.0.1/enclave \
 	REDIS_URL=redis://127.0.0.1:6379/0 \
 	GATEWAY_GITLAB_URL=https://gitlab.example.com \
-	GATEWAY_SIGNING_KEY_FILE=/etc/enclave/signing_key.pem
+	GATEWAY_SIGNING_KEY_FILE=/etc/enclave/signing_key.pem \
+	GATEWAY_DATA_DIR=/var/lib/enclave \
+	GATEWAY_AUDIT_ANCHORS=unix:///dev/log
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test ci lint types check format snapshots coverage bench bundle lock clean
+.PHONY: help setup setup-dev run test ci lint types check format snapshots coverage tamper bench bundle lock clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +69,10 @@ snapshots: setup-dev  ## Write the prompt snapshots anew; review the difference 
 coverage: setup-dev  ## Run the tests and say which lines none of them reaches
 	@$(VENV)/coverage run -m pytest $(ARGS)
 	@$(VENV)/coverage report
+
+tamper: setup-dev  ## Forge the audit log in every known way, 100 times each; TRIALS=10 for fewer
+	@TAMPER_TRIALS=$(or $(TRIALS),100) $(VENV)/python -m pytest \
+		tests/gateway/audit/chain/test_tampering.py $(ARGS)
 
 bench: setup-dev  ## Run the benchmarks
 	@$(VENV)/python benchmarks/run.py $(ARGS)

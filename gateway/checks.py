@@ -11,6 +11,10 @@
     gateway.I013  there is no index of GitLab's documentation, so searches find nothing (deploy)
     gateway.E014  GATEWAY_VENDOR_ROUTE_URL cannot be used
     gateway.W014  GATEWAY_VENDOR_ROUTE_URL is not https, so tokens travel in the clear (deploy)
+    gateway.E020  a key of the audit log that is named cannot be used
+    gateway.E021  GATEWAY_AUDIT_ANCHORS names no place, or GATEWAY_AUDIT_CHECKPOINT_S is no interval
+    gateway.W020  GATEWAY_AUDIT_ANCHORS is empty, or holds only files of our own (deploy)
+    gateway.W021  the auditors' private key lies on this machine (deploy)
 
 Ids are never used twice; retired ones stay listed here.
 """
@@ -25,7 +29,9 @@ from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from features.catalog import PROMPTS
+from gateway import data_dir
 from gateway.audit import siem
+from gateway.audit.chain import anchors, keys
 from gateway.documentation import index
 from models_registry import egress
 from models_registry.errors import ModelMisconfigured
@@ -45,11 +51,16 @@ LIMITS = (
     "GATEWAY_FIRST_BYTE_S",
     "GATEWAY_IDLE_S",
     "GATEWAY_AUDIT_TIMEOUT_S",
+    "GATEWAY_AUDIT_CHECKPOINT_S",
     "GATEWAY_SNAPSHOT_POLL_S",
     "GATEWAY_LEASE_S",
     "GATEWAY_JWKS_REFETCH_S",
     "GATEWAY_JWKS_STALE_S",
 )
+
+
+# A little under a minute: a checkpoint may be taken by another process than the one that was due.
+CHECKPOINT_MAX_S = 50
 
 
 @register
@@ -128,6 +139,54 @@ def vendor_route_is_usable(**_: Any) -> list[CheckMessage]:
     except ValidationError as exc:
         return [Error(f"GATEWAY_VENDOR_ROUTE_URL: {exc.message}", id="gateway.E014")]
     return []
+
+
+def audit_log_can_be_proved(**_: Any) -> list[CheckMessage]:
+    """Check the keys that are named, the interval, and the places outside."""
+    found: list[CheckMessage] = []
+    for name, load in (
+        ("GATEWAY_AUDIT_SIGNING_KEY_FILE", keys.signing_key),
+        ("GATEWAY_AUDITOR_PUBLIC_KEY_FILE", keys.auditor_public_key),
+    ):
+        if getattr(settings, name):
+            try:
+                load()
+            except keys.KeyUnusable as exc:
+                found.append(Error(f"{name}: {exc}", id="gateway.E020"))
+    if settings.GATEWAY_AUDIT_CHECKPOINT_S > CHECKPOINT_MAX_S:
+        found.append(
+            Error(
+                f"GATEWAY_AUDIT_CHECKPOINT_S must be {CHECKPOINT_MAX_S} at most.",
+                hint="Checkpoints are promised at most a minute apart.",
+                id="gateway.E021",
+            )
+        )
+    for address in settings.GATEWAY_AUDIT_ANCHORS:
+        try:
+            anchors.check(address)
+        except ImproperlyConfigured as exc:
+            found.append(Error(f"GATEWAY_AUDIT_ANCHORS: {exc}", id="gateway.E021"))
+    return found
+
+
+@register(deploy=True)
+def audit_log_is_proved_outside(**_: Any) -> list[CheckMessage]:
+    """Check that the proof is not all in the hands of whoever runs the gateway."""
+    found: list[CheckMessage] = []
+    if all(anchors.is_ours(address) for address in settings.GATEWAY_AUDIT_ANCHORS):
+        found.append(
+            Warning(
+                "GATEWAY_AUDIT_ANCHORS names no place outside: whoever controls this machine can"
+                " roll the audit log back.",
+                id="gateway.W020",
+            )
+        )
+    key = settings.GATEWAY_DATA_DIR / data_dir.AUDITOR_KEY
+    if key.exists():
+        found.append(
+            Warning(f"{key} is the auditors'; move it to their machine.", id="gateway.W021")
+        )
+    return found
 
 
 @register(deploy=True)

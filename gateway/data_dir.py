@@ -2,6 +2,8 @@
 
 secrets.env       SECRET_KEY and the field-encryption key, read by the development settings
 signing_key.pem   signs the tokens that editors get for direct connections
+audit_signing_key.pem   signs the lanes and checkpoints of the audit log
+auditor_key.pem   the auditors' private key, to be moved to them; its public half stays
 first-run.env     login and API key of the first start
 enclave.sqlite3   the database, unless DATABASE_URL names another
 docs.sqlite3      the index of GitLab's documentation, if `index_docs` built one
@@ -15,15 +17,20 @@ import fcntl
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa, x25519
 
 SECRETS = "secrets.env"
 SIGNING_KEY = "signing_key.pem"
+AUDIT_SIGNING_KEY = "audit_signing_key.pem"
+AUDITOR_KEY = "auditor_key.pem"
+AUDITOR_PUBLIC_KEY = "auditor_public_key.pem"
+PRIVATE = (SECRETS, SIGNING_KEY, AUDIT_SIGNING_KEY, AUDITOR_KEY)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -47,7 +54,7 @@ def prepare(path: Path) -> None:
             f"The data directory {path} cannot be written ({error.strerror}); give this user the"
             " right to, or set GATEWAY_DATA_DIR to another folder."
         ) from error
-    for file in (path / SECRETS, path / SIGNING_KEY):
+    for file in (path / name for name in PRIVATE):
         if file.exists() and file.stat().st_mode & OTHERS:
             raise DataDirRefused(
                 f"Other users of this machine may read {file}; run: chmod 600 {file}"
@@ -88,6 +95,40 @@ def make_signing_key(path: Path) -> Path:
     return file
 
 
+def make_audit_signing_key(path: Path) -> Path:
+    """Return the file of the key that signs the audit log, made now if it is missing."""
+    file = path / AUDIT_SIGNING_KEY
+    if not file.exists():
+        write_once(file, _pem(ed25519.Ed25519PrivateKey.generate()))
+    return file
+
+
+def make_auditor_key(path: Path) -> Path:
+    """Return the file of the auditors' public key; the pair is made now if it is missing."""
+    file = path / AUDITOR_PUBLIC_KEY
+    if not file.exists():
+        write_once(path / AUDITOR_KEY, _pem(x25519.X25519PrivateKey.generate()))
+        made = serialization.load_pem_private_key((path / AUDITOR_KEY).read_bytes(), None)
+        write_once(
+            file,
+            made.public_key()
+            .public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            .decode(),
+        )
+    return file
+
+
+def write_once(file: Path, text: str) -> None:
+    """Write a file of mode 600 unless it is there: of several processes one wins."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}.new")
+    write_private(draft, text)
+    with suppress(FileExistsError):
+        os.link(draft, file)
+    draft.unlink()
+
+
 def write_private(file: Path, text: str) -> None:
     """Write a file of mode 600, whole or not at all."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
@@ -110,7 +151,10 @@ def _secrets() -> str:
 
 
 def _signing_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def _pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -293,7 +293,7 @@ def _close(claim: Claim, outcome: Outcome, number: int, retry_after_s: float | N
     """Commit the outcome, then tell the web process; return when both are done."""
     parts = process.parts()
     done: SimpleQueue[None] = SimpleQueue()
-    row = records.closing(claim.id, outcome, worker=parts.id)
+    row = records.closing(claim.id, outcome, worker=parts.id, claimed_at=claim.claimed_at)
 
     def tell(is_ours: bool) -> None:
         # If somebody else closed the record, its request was told already.

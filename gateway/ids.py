@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from uuid import UUID
 
 
@@ -17,3 +18,8 @@ def new_id() -> UUID:
     high = (millis << 16) | 0x7000 | (random >> 68)
     low = (0b10 << 62) | (random & ((1 << 62) - 1))
     return UUID(int=(high << 64) | low)
+
+
+def first_id(moment: datetime) -> UUID:
+    """Return an id that sorts before every id made from this moment on, and after all others."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

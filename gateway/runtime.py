@@ -11,6 +11,7 @@ from django.conf import settings
 from features import snapshot
 from gateway import bus, concurrency, forwarding, maintenance, process
 from gateway.audit import chores, indexing, siem
+from gateway.audit.chain import checkpoints, keys
 from gateway.audit.chores import Chore
 from gateway.audit.journal import Journal
 from gateway.audit.models import ProcessKind, State
@@ -26,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 def start_web() -> None:
     """Start what a web process needs; with no REDIS_URL it is its own worker."""
+    keys.require()
     process_id, waiters = uuid4().hex, Waiters()
-    writer = Writer()
+    writer = Writer(process_id)
     writer.start()
     if settings.REDIS_URL:
         RedisInbox(process_id, waiters)
@@ -50,14 +52,16 @@ def start_web() -> None:
     snapshot.start_polling()
     maintenance.start(process_id, ProcessKind.WEB)
     chores.start(process_id, _chores())
+    checkpoints.start()
     _settle()
     logger.info("process.started", extra={"kind": "web", "mode": _mode()})
 
 
 def start_worker() -> None:
     """Start what a worker process needs."""
+    keys.require()
     process_id = uuid4().hex
-    writer = Writer()
+    writer = Writer(process_id)
     writer.start()
     process.set_parts(
         process.Parts(
@@ -73,6 +77,7 @@ def start_worker() -> None:
     concurrency.start(bus.listen_for_cancels, forwarding.cancel, name="cancel-listener")
     maintenance.start(process_id, ProcessKind.WORKER)
     chores.start(process_id, _chores())
+    checkpoints.start()
     _settle()
     logger.info("process.started", extra={"kind": "worker", "mode": _mode()})
 
@@ -87,6 +92,7 @@ def stop() -> None:
     maintenance.stop()
     parts.waiters.stop()
     parts.writer.stop()
+    checkpoints.stop()
     parts.journal.close()
     process.set_parts(None)
 

@@ -1359,7 +1359,13 @@ class Walk:
         self._pool.close()
 
 
-def send_syslog(url: str, messages: Sequence[bytes], *, timeout_s: float) -> None:
+def send_syslog(
+    url: str,
+    messages: Sequence[bytes],
+    *,
+    timeout_s: float,
+    purpose: str = egress_ledger.SIEM,
+) -> None:
     """Send messages to a syslog receiver: tcp://host:port, tls://, udp://, or unix:///path.
 
     Over TCP and TLS the octets are counted, and the receiver has everything once it hung up in
@@ -1379,7 +1385,7 @@ def send_syslog(url: str, messages: Sequence[bytes], *, timeout_s: float) -> Non
         max_bytes=READ_BYTES,
     )
     clock = _Clock(limits, Cancellation())
-    connection = _Connection(receiver.target, "", egress_ledger.SIEM)
+    connection = _Connection(receiver.target, "", purpose)
     try:
         if receiver.is_datagram:
             connection.send_datagrams(messages, clock)

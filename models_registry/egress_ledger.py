@@ -16,6 +16,7 @@ from typing import NamedTuple
 MODEL = "model"
 GITLAB = "GitLab"
 SIEM = "SIEM"
+CHECKPOINTS = "checkpoints"
 
 # A caller may name addresses; what comes beyond this many is counted together.
 DESTINATIONS_MAX = 1_000

@@ -8,6 +8,10 @@ The life of a record; only `gateway.audit.store` changes one, and only along the
 
 Content stands in a table of its own, so that lists never touch it and can be given to people who
 may not read it.
+
+Every opening and closing is also an entry in the chain (`gateway.audit.chain`): lanes of links, and
+signed checkpoints over them. What is chained is never changed or deleted: the database refuses it
+(`gateway.audit.chain.guards`).
 """
 
 from __future__ import annotations
@@ -96,6 +100,12 @@ class InferenceRecord(models.Model):
     web_process = models.CharField(max_length=32)
     worker_process = models.CharField(max_length=32, blank=True)
 
+    # Which links of the chain hold its entries, and the salts of what they commit to.
+    opened_link = models.BigIntegerField(null=True, editable=False)
+    closed_link = models.BigIntegerField(null=True, editable=False)
+    opening_salt = models.CharField(max_length=32, null=True, editable=False)
+    outcome_salt = models.CharField(max_length=32, null=True, editable=False)
+
     class Meta:
         verbose_name = "inference record"
         # What a page of the list may begin at; docs/adr/0018 has what each costs to write.
@@ -157,6 +167,8 @@ class InferenceContent(models.Model):
     record_id = models.UUIDField()
     kind = models.SmallIntegerField(choices=ContentKind.choices)
     body = models.TextField()
+    # Goes with the content: without it nobody can test a guess against the chain.
+    salt = models.CharField(max_length=32, null=True, editable=False)
 
     class Meta:
         verbose_name = "inference content"
@@ -263,3 +275,115 @@ class Chore(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Lane(models.Model):
+    """What one writer wrote, in order. The statement begins the chain; see `formats.Statement`."""
+
+    id = models.BigIntegerField(primary_key=True)
+    statement = models.TextField()
+    signature = models.CharField(max_length=128)
+    signed_by = models.CharField(max_length=64)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"lane {self.pk}"
+
+
+class Link(models.Model):
+    """What one commit appended to a lane; the id is the lane's, times 2^32, plus its number.
+
+    `at` is in microseconds since 1970; `lost` and `entries` are packed as `formats` says.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    at = models.BigIntegerField()
+    lost = models.BinaryField()
+    entries = models.BinaryField()
+    hash = models.BinaryField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"link {self.pk >> 32}/{self.pk & 0xFFFFFFFF}"
+
+
+class LaneHead(models.Model):
+    """How far a living lane is covered by checkpoints, -1 for not at all.
+
+    A note, not evidence: it may be changed.
+    """
+
+    lane = models.BigIntegerField(primary_key=True)
+    number = models.BigIntegerField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"lane {self.lane} up to {self.number}"
+
+
+class Checkpoint(models.Model):
+    """A signed statement of what the lanes held at a moment: `formats.checkpoint_statement`."""
+
+    number = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField(db_index=True)
+    statement = models.TextField()
+    signature = models.CharField(max_length=128)
+    signed_by = models.CharField(max_length=64)
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.number}"
+
+
+class Anchor(models.Model):
+    """How far the checkpoints were delivered to a place outside. A note, not evidence."""
+
+    address = models.CharField(primary_key=True, max_length=255)
+    number = models.BigIntegerField()
+    delivered_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.address} up to {self.number}"
+
+
+class EventKind(models.TextChoices):
+    """What may lawfully be missing, and why."""
+
+    ERASED = "erased", "Content of one record erased"
+    EXPIRED = "expired", "Content past its retention erased"
+    PURGED = "purged", "Records past their retention deleted"
+
+
+class Event(models.Model):
+    """Something that was done to the log itself, by whom; chained like a record. An `EventKind`.
+
+    `detail` is a JSON object: for a rule `{"below": record id, "kept": [record ids]}`, and for
+    everything `"reason"`.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    kind = models.CharField(max_length=20)
+    at = models.DateTimeField()
+    by = models.CharField(max_length=255)
+    record_id = models.UUIDField(null=True, db_index=True)
+    detail = models.TextField()
+    salt = models.CharField(max_length=32, editable=False)
+    link = models.BigIntegerField(editable=False)
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.by}"

@@ -179,8 +179,17 @@ def write(row: Row) -> None:
         raise AuditUnavailable from error
 
 
-def closing(record_id: UUID, outcome: Outcome, *, worker: str | None) -> Row:
-    """Return the row that closes a record; `worker` is the one that must hold it, None for any."""
+def closing(
+    record_id: UUID,
+    outcome: Outcome,
+    *,
+    worker: str | None,
+    claimed_at: datetime | None = None,
+) -> Row:
+    """Return the row that closes a record.
+
+    `worker` is the one that must hold it, since `claimed_at`; None for any.
+    """
     answer = None
     if outcome.answer is not None:
         content: dict[str, Any] = {"text": outcome.answer, "finish_reason": outcome.finish_reason}
@@ -195,6 +204,7 @@ def closing(record_id: UUID, outcome: Outcome, *, worker: str | None) -> Row:
         "error_detail": outcome.error_detail[:DETAIL_MAX],
         "answer": answer,
         "worker": worker,
+        "claimed_at": claimed_at,
     }
 
 

@@ -110,10 +110,18 @@ def as_line(record: InferenceRecord) -> str:
 
 def as_syslog(record: InferenceRecord) -> str:
     """Return a record as a message of RFC 5424; its JSON stands in MSG."""
-    priority = FACILITY * 8 + SEVERITIES.get(State(record.state), WARNING)
-    at = (record.closed_at or record.opened_at).astimezone(UTC)
-    stamp = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return f"<{priority}>1 {stamp} {_host()} enclave - inference - {as_line(record)}"
+    return message(
+        severity=SEVERITIES.get(State(record.state), WARNING),
+        at=record.closed_at or record.opened_at,
+        about="inference",
+        text=as_line(record),
+    )
+
+
+def message(*, severity: int, at: datetime, about: str, text: str) -> str:
+    """Return a message of RFC 5424: `about` is its MSGID, `text` its MSG."""
+    stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"<{FACILITY * 8 + severity}>1 {stamp} {_host()} enclave - {about} - {text}"
 
 
 def _host() -> str:

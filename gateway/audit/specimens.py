@@ -16,6 +16,7 @@ import orjson
 
 from features.catalog import FEATURES
 from gateway.audit import store
+from gateway.audit.chain import lanes
 from gateway.audit.models import CallerKind, State
 from gateway.audit.store import OUTCOME_COLUMNS, Row
 from gateway.errors import ClientLeft
@@ -40,7 +41,7 @@ ENDINGS = (
 def generate(*, records: int, until: datetime, over: timedelta, seed: int = 0) -> Iterator[int]:
     """Write records whose calls were opened over a time; yield how many there are by then."""
     chance = random.Random(seed)  # noqa: S311  # no secret is made of it
-    rows = store.for_connection()
+    rows, lane = store.for_connection(), lanes.begin("audit generate")
     for done in range(0, records, BATCH):
         number = min(BATCH, records - done)
         batch = [
@@ -48,8 +49,9 @@ def generate(*, records: int, until: datetime, over: timedelta, seed: int = 0) -
             for place in range(number)
         ]
         with rows.together():
-            rows.open(batch)
-            rows.close([_closing(chance, row) for row in batch])
+            rows.open(batch, lane.opened(batch))
+            closing = [_closing(chance, row) for row in batch]
+            rows.close(closing, lane.closed(closing))
         yield done + number
 
 
@@ -122,6 +124,7 @@ def _closing(chance: random.Random, row: Row) -> Row:
         "state": state.value,
         "answer": orjson.dumps(answer).decode() if state == State.ANSWERED else None,
         "worker": None,
+        "claimed_at": None,
     }
 
 

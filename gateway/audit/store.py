@@ -1,8 +1,9 @@
 """The SQL of the hot path: open, claim and close records in batches.
 
 Raw SQL, because a batch must cost one round trip and one commit, whatever its size: PostgreSQL
-takes all rows as one JSON parameter and both tables in one statement, SQLite takes `executemany`
+takes all rows as one JSON parameter and all tables in one statement, SQLite takes `executemany`
 inside one transaction. Column lists are read from the models, so a new column needs no edit here.
+What opens or closes records brings the link that chains it (`gateway.audit.chain`).
 Measured beside the ORM: benchmarks and `docs/adr/0005`.
 """
 
@@ -19,13 +20,21 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord
+from gateway.audit.models import (
+    ContentKind,
+    Event,
+    InferenceContent,
+    InferenceRecord,
+    Link,
+)
 
 # A row is a mapping from column to value; these two columns are not the record's own.
 Row = dict[str, Any]
 
 RECORD = InferenceRecord._meta.db_table
 CONTENT = InferenceContent._meta.db_table
+LINK = Link._meta.db_table
+EVENT = Event._meta.db_table
 OPEN = "state IN ('queued', 'running')"
 # What a column holds as long as nothing is known: None, or empty where NULL is not allowed.
 BLANK: Row = {
@@ -47,6 +56,8 @@ OUTCOME_COLUMNS = (
     "error_detail",
     "backend_status",
 )
+CLOSE_COLUMNS = ("state", *OUTCOME_COLUMNS, "closed_link", "outcome_salt")
+EVENT_COLUMNS = tuple(str(field.column) for field in Event._meta.concrete_fields)
 CLAIMED_COLUMNS = (
     "id",
     "web_process",
@@ -55,6 +66,7 @@ CLAIMED_COLUMNS = (
     "is_streamed",
     "opened_at",
     "deadline_at",
+    "claimed_at",
     "correlation_id",
 )
 
@@ -70,8 +82,27 @@ class Claim:
     is_streamed: bool
     opened_at: datetime
     deadline_at: datetime
+    claimed_at: datetime
     correlation_id: str
     request: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkRow:
+    """A row of the chain, committed with what it chains."""
+
+    id: int
+    at: int
+    lost: bytes
+    entries: bytes
+    hash: bytes
+
+    def values(self) -> list[int | bytes]:
+        """Return the values in the order of LINK_COLUMNS."""
+        return [self.id, self.at, self.lost, self.entries, self.hash]
+
+
+LINK_COLUMNS = ("id", "at", "lost", "entries", "hash")
 
 
 class Store:
@@ -84,7 +115,7 @@ class Store:
         """Commit everything inside at once, or nothing."""
         raise NotImplementedError
 
-    def open(self, rows: Sequence[Row]) -> None:
+    def open(self, rows: Sequence[Row], link: LinkRow) -> None:
         """Insert records and their requests; `request` in a row is the content, None for none."""
         raise NotImplementedError
 
@@ -92,12 +123,17 @@ class Store:
         """Give this worker those of the records that are still queued, with their requests."""
         raise NotImplementedError
 
-    def close(self, rows: Sequence[Row]) -> set[UUID]:
+    def close(self, rows: Sequence[Row], link: LinkRow) -> set[UUID]:
         """Close records and add their answers; return the ids that were still open.
 
-        A row holds `id`, `state`, OUTCOME_COLUMNS, `answer` (content or None) and `worker`: the
-        worker that must hold the claim, or None where the caller may close whoever holds it.
+        A row holds `id`, CLOSE_COLUMNS, `answer` (content or None) with its salt, and `worker`: the
+        worker that must hold the claim, or None where the caller may close whoever holds it. No
+        two rows may have the same id.
         """
+        raise NotImplementedError
+
+    def note(self, row: Row, link: LinkRow) -> None:
+        """Insert an event."""
         raise NotImplementedError
 
     def disconnect(self) -> None:
@@ -138,18 +174,17 @@ class SqliteStore(Store):
             self._cursor = None
             cursor.close()
 
-    def open(self, rows: Sequence[Row]) -> None:
-        names = tuple(BLANK)
-        marks = ", ".join("?" for _ in names)
+    def open(self, rows: Sequence[Row], link: LinkRow) -> None:
         with self._transaction() as cursor:
-            cursor.executemany(
-                f"INSERT INTO {RECORD} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608
-                [[_sqlite_value(row[name]) for name in names] for row in rows],
-            )
+            cursor.executemany(_insert(RECORD, tuple(BLANK)), _sqlite_rows(rows, tuple(BLANK)))
             _sqlite_contents(
                 cursor,
-                ((row["id"], ContentKind.REQUEST, row["request"]) for row in rows),
+                (
+                    (row["id"], ContentKind.REQUEST, row["request"], row["request_salt"])
+                    for row in rows
+                ),
             )
+            cursor.execute(_insert(LINK, LINK_COLUMNS), link.values())
 
     def claim(self, ids: Sequence[UUID], *, worker: str, now: datetime) -> list[Claim]:
         request = (
@@ -167,8 +202,8 @@ class SqliteStore(Store):
             won = cursor.execute(statement, [stamp, worker, wanted]).fetchall()
         return [_claim(row, parse_time=_sqlite_time) for row in won]
 
-    def close(self, rows: Sequence[Row]) -> set[UUID]:
-        names = ("state", *OUTCOME_COLUMNS)
+    def close(self, rows: Sequence[Row], link: LinkRow) -> set[UUID]:
+        names = CLOSE_COLUMNS
         statement = (
             f"UPDATE {RECORD} SET {', '.join(f'{name} = ?' for name in names)} "  # noqa: S608
             f"WHERE id = ? AND {OPEN} AND (? IS NULL OR worker_process = ?)"
@@ -184,12 +219,18 @@ class SqliteStore(Store):
             _sqlite_contents(
                 cursor,
                 (
-                    (row["id"], ContentKind.ANSWER, row["answer"])
+                    (row["id"], ContentKind.ANSWER, row["answer"], row["answer_salt"])
                     for row in rows
                     if row["id"] in closed
                 ),
             )
+            cursor.execute(_insert(LINK, LINK_COLUMNS), link.values())
         return closed
+
+    def note(self, row: Row, link: LinkRow) -> None:
+        with self._transaction() as cursor:
+            cursor.executemany(_insert(EVENT, EVENT_COLUMNS), _sqlite_rows([row], EVENT_COLUMNS))
+            cursor.execute(_insert(LINK, LINK_COLUMNS), link.values())
 
 
 class PostgresqlStore(Store):
@@ -201,18 +242,19 @@ class PostgresqlStore(Store):
         with _postgresql().transaction():
             yield
 
-    def open(self, rows: Sequence[Row]) -> None:
+    def open(self, rows: Sequence[Row], link: LinkRow) -> None:
         names = tuple(BLANK)
         statement = (
             "WITH given AS MATERIALIZED (SELECT * FROM json_to_recordset(%s) AS "  # noqa: S608
-            f"given ({_typed(names)}, request text)), "
+            f"given ({_typed(names)}, request text, request_salt text)), "
             f"opened AS (INSERT INTO {RECORD} ({', '.join(names)}) "
-            f"SELECT {', '.join(names)} FROM given) "
-            f"INSERT INTO {CONTENT} (record_id, kind, body) "
-            f"SELECT id, {ContentKind.REQUEST.value}, request FROM given "
+            f"SELECT {', '.join(names)} FROM given), "
+            f"linked AS ({_insert(LINK, LINK_COLUMNS, '%s')}) "
+            f"INSERT INTO {CONTENT} (record_id, kind, body, salt) "
+            f"SELECT id, {ContentKind.REQUEST.value}, request, request_salt FROM given "
             "WHERE request IS NOT NULL"
         )
-        _postgresql().execute(statement, [_json(rows)], prepare=True)
+        _postgresql().execute(statement, [_json(rows), *link.values()], prepare=True)
 
     def claim(self, ids: Sequence[UUID], *, worker: str, now: datetime) -> list[Claim]:
         statement = (
@@ -225,23 +267,33 @@ class PostgresqlStore(Store):
         won = _postgresql().execute(statement, values, prepare=True).fetchall()
         return [_claim(row, parse_time=lambda value: value) for row in won]
 
-    def close(self, rows: Sequence[Row]) -> set[UUID]:
-        names = ("state", *OUTCOME_COLUMNS)
+    def close(self, rows: Sequence[Row], link: LinkRow) -> set[UUID]:
+        names = CLOSE_COLUMNS
         statement = (
             "WITH given AS MATERIALIZED (SELECT * FROM json_to_recordset(%s) AS "  # noqa: S608
-            f"given (id uuid, worker text, answer text, {_typed(names)})), "
+            f"given (id uuid, worker text, answer text, answer_salt text, {_typed(names)})), "
             f"closed AS (UPDATE {RECORD} AS record SET "
             f"{', '.join(f'{name} = given.{name}' for name in names)} FROM given "
             f"WHERE record.id = given.id AND record.{OPEN} "
             "AND (given.worker IS NULL OR record.worker_process = given.worker) "
             "RETURNING record.id), "
-            f"answered AS (INSERT INTO {CONTENT} (record_id, kind, body) "
-            f"SELECT given.id, {ContentKind.ANSWER.value}, given.answer FROM given "
-            "JOIN closed USING (id) WHERE given.answer IS NOT NULL) "
+            f"answered AS (INSERT INTO {CONTENT} (record_id, kind, body, salt) "
+            f"SELECT given.id, {ContentKind.ANSWER.value}, given.answer, given.answer_salt "
+            "FROM given JOIN closed USING (id) WHERE given.answer IS NOT NULL), "
+            f"linked AS ({_insert(LINK, LINK_COLUMNS, '%s')}) "
             "SELECT id FROM closed"
         )
-        won = _postgresql().execute(statement, [_json(rows)], prepare=True).fetchall()
+        values = [_json(rows), *link.values()]
+        won = _postgresql().execute(statement, values, prepare=True).fetchall()
         return {row[0] for row in won}
+
+    def note(self, row: Row, link: LinkRow) -> None:
+        statement = (
+            f"WITH linked AS ({_insert(LINK, LINK_COLUMNS, '%s')}) "
+            f"{_insert(EVENT, EVENT_COLUMNS, '%s')}"
+        )
+        values = [*link.values(), *(row[name] for name in EVENT_COLUMNS)]
+        _postgresql().execute(statement, values)
 
 
 def for_connection() -> Store:
@@ -258,20 +310,31 @@ def _claim(row: Sequence[Any], *, parse_time: Any) -> Claim:
             "is_streamed": bool(values["is_streamed"]),
             "opened_at": parse_time(values["opened_at"]),
             "deadline_at": parse_time(values["deadline_at"]),
+            "claimed_at": parse_time(values["claimed_at"]),
             "request": orjson.loads(row[-1]),
         }
     )
 
 
-def _sqlite_contents(cursor: Any, contents: Iterable[tuple[UUID, int, str | None]]) -> None:
+@cache
+def _insert(table: str, names: tuple[str, ...], mark: str = "?") -> str:
+    marks = ", ".join(mark for _ in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+
+
+def _sqlite_contents(cursor: Any, contents: Iterable[tuple[UUID, int, str | None, str]]) -> None:
     cursor.executemany(
-        f"INSERT INTO {CONTENT} (record_id, kind, body) VALUES (?, ?, ?)",  # noqa: S608
+        _insert(CONTENT, ("record_id", "kind", "body", "salt")),
         [
-            (record_id.hex, int(kind), body)
-            for record_id, kind, body in contents
+            (record_id.hex, int(kind), body, salt)
+            for record_id, kind, body, salt in contents
             if body is not None
         ],
     )
+
+
+def _sqlite_rows(rows: Sequence[Row], names: Sequence[str]) -> list[list[Any]]:
+    return [[_sqlite_value(row[name]) for name in names] for row in rows]
 
 
 def _sqlite_value(value: Any) -> Any:
@@ -279,7 +342,7 @@ def _sqlite_value(value: Any) -> Any:
     if isinstance(value, UUID):
         return value.hex
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S.%f")
+        return value.isoformat(" ", "microseconds")[:26]  # in UTC, as all our times are
     return value
 
 

@@ -4,8 +4,11 @@ Requests and workers hand in jobs and go on; the writer takes all that wait, wri
 statement for each kind and one commit for all, and calls each job's `then`. One waiting job pays
 for one small commit, a hundred share it. No request holds a connection.
 
+What opens or closes records is chained with the same commit: the writer has the process's lane.
+
 What happens to a batch that fails:
-- the database is gone: opens and claims are told at once, closes are kept and tried again;
+- the database is gone: opens and claims are told at once, closes are kept and tried again, and
+  since nobody knows whether the last link was committed, the next one begins a new lane;
 - one row is bad: the batch is split, and only that row's job fails.
 """
 
@@ -27,6 +30,8 @@ from django.utils import timezone
 
 from gateway import concurrency
 from gateway.audit import store
+from gateway.audit.chain import lanes
+from gateway.audit.chain.lanes import Lane
 from gateway.audit.store import Claim, Row
 
 logger = logging.getLogger(__name__)
@@ -74,14 +79,24 @@ class CloseJob:
             self.when_late()
 
 
-Job = OpenJob | ClaimJob | CloseJob
+@dataclass(kw_only=True, slots=True)
+class NoteJob:
+    """Insert one event. `then(None)` after the commit, `then(error)` if there is none."""
+
+    row: Row
+    then: Callable[[Exception | None], None]
+
+
+Job = OpenJob | ClaimJob | CloseJob | NoteJob
 
 
 class Writer:
     """The process's one writer; `start` it once, `submit` from anywhere."""
 
-    def __init__(self) -> None:
-        """Nothing runs before `start`."""
+    def __init__(self, process_id: str = "") -> None:
+        """Nothing runs before `start`; the lane is of this process."""
+        self._process_id = process_id
+        self._lane: Lane | None = None
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._unclosed: list[CloseJob] = []
         self._thread = concurrency.NativeThread()
@@ -129,14 +144,22 @@ class Writer:
 
     def _write(self, jobs: list[Job]) -> None:
         """Write all jobs together; if one of them is bad, each alone."""
+        jobs, later = _one_close_each(jobs)
+        self._write_together(jobs)
+        if later:
+            self._write(later)
+
+    def _write_together(self, jobs: list[Job]) -> None:
         flush = _Flush(jobs)
-        error = self._attempt(flush.write)
+        error = self._attempt(flush)
         if _is_bad_row(error) and len(jobs) > 1:
             for job in jobs:
-                self._write([job])
+                self._write_together([job])
             return
-        for job in flush.opens:
-            job.then(error)
+        for opened in flush.opens:
+            opened.then(error)
+        for noted in flush.notes:
+            noted.then(error)
         for claim in flush.claims:
             claim.then(error or flush.won_by(claim))
         for close in flush.closes:
@@ -161,12 +184,14 @@ class Writer:
         if age_s + RETRY_CLOSE_EVERY_S >= settings.GATEWAY_AUDIT_TIMEOUT_S:
             job.tell_late()
 
-    def _attempt(self, work: Callable[[store.Store], object]) -> Exception | None:
+    def _attempt(self, flush: _Flush) -> Exception | None:
         """Return the error that kept a batch from being committed; log the first of an outage."""
         try:
-            self._on_connection(lambda: work(store.for_connection()))
+            self._on_connection(lambda: self._commit(flush))
         except Exception as exc:
             self._on_connection(_disconnect)
+            if not _is_bad_row(exc):
+                self._lane = None
             if not self._is_down:
                 logger.error("audit.store_failed", extra={"error": type(exc).__name__})
             self._is_down = not _is_bad_row(exc)
@@ -175,6 +200,14 @@ class Writer:
             logger.info("audit.store_back")
             self._is_down = False
         return None
+
+    def _commit(self, flush: _Flush) -> None:
+        """Commit a batch; the lane has grown only if that succeeds."""
+        if self._lane is None or self._lane.is_old():
+            self._lane = lanes.begin(self._process_id)
+        lane = self._lane.copy()
+        flush.write(store.for_connection(), lane)
+        self._lane = lane
 
     def _on_connection(self, work: Callable[[], Any]) -> Any:
         """Run on the thread that owns the connection.
@@ -194,22 +227,28 @@ class _Flush:
         self.opens = [job for job in jobs if isinstance(job, OpenJob)]
         self.claims = [job for job in jobs if isinstance(job, ClaimJob)]
         self.closes = [job for job in jobs if isinstance(job, CloseJob)]
+        self.notes = [job for job in jobs if isinstance(job, NoteJob)]
         self.won: dict[UUID, Claim] = {}
         self.closed: set[UUID] = set()
 
-    def write(self, rows: store.Store) -> None:
+    def write(self, rows: store.Store, lane: Lane) -> None:
         """Run one statement for each kind of job, and commit."""
-        kinds = sum(map(bool, (self.opens, self.claims, self.closes)))
+        kinds = sum(map(bool, (self.opens, self.claims, self.closes))) + len(self.notes)
         with rows.together() if kinds > 1 else nullcontext():
             if self.opens:
-                rows.open([job.row for job in self.opens])
+                opening = [job.row for job in self.opens]
+                rows.open(opening, lane.opened(opening))
             if self.claims:
                 ids = [record_id for job in self.claims for record_id in job.ids]
                 worker = self.claims[0].worker
                 won = rows.claim(ids, worker=worker, now=timezone.now())
                 self.won = {claim.id: claim for claim in won}
             if self.closes:
-                self.closed = rows.close([job.row for job in self.closes])
+                closing = [job.row for job in self.closes]
+                self.closed = rows.close(closing, lane.closed(closing))
+                lane.lose(closing, self.closed)
+            for job in self.notes:
+                rows.note(job.row, lane.noted(job.row))
 
     def won_by(self, job: ClaimJob) -> list[Claim]:
         """Return the claims that this job asked for and won; each goes to one job only.
@@ -217,6 +256,19 @@ class _Flush:
         The same id comes twice when a message was sent again, and must not be served twice.
         """
         return [self.won.pop(record_id) for record_id in job.ids if record_id in self.won]
+
+
+def _one_close_each(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+    """Return the jobs with the first close of each record, and the closes that came after it."""
+    first: list[Job] = []
+    later: list[Job] = []
+    closing: set[UUID] = set()
+    for job in jobs:
+        is_second = isinstance(job, CloseJob) and job.row["id"] in closing
+        (later if is_second else first).append(job)
+        if isinstance(job, CloseJob):
+            closing.add(job.row["id"])
+    return first, later
 
 
 def _disconnect() -> None:

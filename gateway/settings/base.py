@@ -35,6 +35,11 @@ ENV: dict[str, tuple[type, object]] = {
     "GATEWAY_JWKS_STALE_S": (float, 86_400.0),
     "GATEWAY_CORS_ORIGINS": (list, ["*"]),
     "GATEWAY_REGION": (str, "us-central1"),
+    # The proof that the audit log was not changed
+    "GATEWAY_AUDIT_SIGNING_KEY_FILE": (str, ""),
+    "GATEWAY_AUDITOR_PUBLIC_KEY_FILE": (str, ""),
+    "GATEWAY_AUDIT_CHECKPOINT_S": (float, 30.0),
+    "GATEWAY_AUDIT_ANCHORS": (list, []),
     # Egress: what may be reached is deploy configuration
     "GATEWAY_EGRESS_ALLOW": (list, ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
     "GATEWAY_CA_BUNDLE": (str, ""),
@@ -252,6 +257,10 @@ GATEWAY_JWKS_REFETCH_S: float = env("GATEWAY_JWKS_REFETCH_S")
 GATEWAY_JWKS_STALE_S: float = env("GATEWAY_JWKS_STALE_S")
 GATEWAY_CORS_ORIGINS: list[str] = env("GATEWAY_CORS_ORIGINS")
 GATEWAY_REGION = str(read("GATEWAY_REGION"))
+GATEWAY_AUDIT_SIGNING_KEY_FILE: str = env("GATEWAY_AUDIT_SIGNING_KEY_FILE")
+GATEWAY_AUDITOR_PUBLIC_KEY_FILE: str = env("GATEWAY_AUDITOR_PUBLIC_KEY_FILE")
+GATEWAY_AUDIT_CHECKPOINT_S: float = env("GATEWAY_AUDIT_CHECKPOINT_S")
+GATEWAY_AUDIT_ANCHORS: list[str] = env("GATEWAY_AUDIT_ANCHORS")
 GATEWAY_EGRESS_ALLOW: list[str] = env("GATEWAY_EGRESS_ALLOW")
 GATEWAY_CA_BUNDLE = str(read("GATEWAY_CA_BUNDLE"))
 GATEWAY_UNREGISTERED_MODELS: str = env("GATEWAY_UNREGISTERED_MODELS")

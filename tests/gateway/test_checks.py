@@ -30,6 +30,7 @@ class TestDocumentation:
             checks.secrets_are_usable,
             checks.choices_are_known,
             checks.vendor_route_is_usable,
+            checks.audit_log_can_be_proved,
         )
 
         assert not [message for check in every for message in check()]
@@ -185,3 +186,61 @@ class TestDocumentationIsIndexed:
         (tmp_path / "docs.sqlite3").touch()
 
         assert checks.documentation_is_indexed() == []
+
+
+class TestAuditLogCanBeProved:
+    @pytest.mark.parametrize(
+        "name", ["GATEWAY_AUDIT_SIGNING_KEY_FILE", "GATEWAY_AUDITOR_PUBLIC_KEY_FILE"]
+    )
+    def test_names_a_key_that_cannot_be_used(self, settings, tmp_path, name):
+        setattr(settings, name, str(tmp_path / "missing.pem"))
+
+        (found,) = checks.audit_log_can_be_proved()
+
+        assert found.id == "gateway.E020"
+        assert found.msg.startswith(f"{name}: ")
+
+    def test_wants_a_checkpoint_every_minute(self, settings):
+        settings.GATEWAY_AUDIT_CHECKPOINT_S = 50
+        assert checks.audit_log_can_be_proved() == []
+
+        settings.GATEWAY_AUDIT_CHECKPOINT_S = 51
+
+        assert ids(checks.audit_log_can_be_proved()) == {"gateway.E021"}
+
+    def test_names_a_place_that_is_none(self, settings):
+        settings.GATEWAY_AUDIT_ANCHORS = ["file:///var/log/checkpoints", "ftp://log.example.com"]
+
+        (found,) = checks.audit_log_can_be_proved()
+
+        assert found.id == "gateway.E021"
+        assert "must begin with one of" in found.msg
+
+
+class TestAuditLogIsProvedOutside:
+    @pytest.fixture(autouse=True)
+    def folder(self, settings, tmp_path):
+        settings.GATEWAY_DATA_DIR = tmp_path
+        return tmp_path
+
+    def test_warns_where_all_is_in_one_hand(self, settings, folder):
+        for places in ([], [f"file://{folder}/checkpoints"]):
+            settings.GATEWAY_AUDIT_ANCHORS = places
+
+            assert ids(checks.audit_log_is_proved_outside()) == {"gateway.W020"}
+
+    def test_is_content_with_one_place_outside(self, settings, folder):
+        settings.GATEWAY_AUDIT_ANCHORS = [
+            f"file://{folder}/checkpoints",
+            "https://log.example.com/",
+        ]
+
+        assert checks.audit_log_is_proved_outside() == []
+
+    def test_warns_while_the_auditors_key_lies_here(self, settings, folder):
+        settings.GATEWAY_AUDIT_ANCHORS = ["https://log.example.com/"]
+        (folder / "auditor_key.pem").touch()
+
+        (found,) = checks.audit_log_is_proved_outside()
+
+        assert found.id == "gateway.W021"

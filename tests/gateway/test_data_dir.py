@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from gateway import data_dir
 from gateway.data_dir import DataDirRefused
@@ -33,7 +36,9 @@ class TestPrepare:
         with pytest.raises(DataDirRefused, match=r"file/var cannot be written \(Not a directory\)"):
             data_dir.prepare(tmp_path / "file" / "var")
 
-    @pytest.mark.parametrize("name", ["secrets.env", "signing_key.pem"])
+    @pytest.mark.parametrize(
+        "name", ["secrets.env", "signing_key.pem", "audit_signing_key.pem", "auditor_key.pem"]
+    )
     def test_refuses_keys_that_others_may_read(self, tmp_path, name):
         (tmp_path / name).touch(0o600)
         data_dir.prepare(tmp_path)
@@ -104,4 +109,36 @@ class TestWritePrivate:
 
         assert file.read_text() == "short"
         assert mode(file) == 0o600
+        assert list(tmp_path.iterdir()) == [file]
+
+
+class TestMakeAuditKeys:
+    def test_makes_private_files_once(self, tmp_path):
+        files = data_dir.make_audit_signing_key(tmp_path), data_dir.make_auditor_key(tmp_path)
+        made = {path: path.read_text() for path in tmp_path.iterdir()}
+
+        again = data_dir.make_audit_signing_key(tmp_path), data_dir.make_auditor_key(tmp_path)
+
+        assert files == again
+        assert {path: path.read_text() for path in tmp_path.iterdir()} == made
+        assert {path.name for path in made} == {
+            *("audit_signing_key.pem", "auditor_key.pem", "auditor_public_key.pem")
+        }
+        assert {mode(path) for path in made} == {0o600}
+
+    def test_gives_the_auditors_key_its_public_half(self, tmp_path):
+        public = load_pem_public_key(data_dir.make_auditor_key(tmp_path).read_bytes())
+
+        private = load_pem_private_key((tmp_path / "auditor_key.pem").read_bytes(), None)
+        assert private.public_key() == public
+
+
+class TestWriteOnce:
+    def test_lets_the_first_of_several_processes_win(self, tmp_path):
+        file = tmp_path / "key.pem"
+
+        for text in ("first", "second"):
+            data_dir.write_once(file, text)
+
+        assert file.read_text() == "first"
         assert list(tmp_path.iterdir()) == [file]

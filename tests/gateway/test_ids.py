@@ -1,6 +1,8 @@
 """Promises of gateway/ids.py."""
 
-from gateway.ids import new_id
+from datetime import UTC, datetime, timedelta
+
+from gateway.ids import first_id, new_id
 
 
 class TestNewId:
@@ -17,3 +19,17 @@ class TestNewId:
 
     def test_is_never_given_twice(self):
         assert len({new_id() for _ in range(10_000)}) == 10_000
+
+
+class TestFirstId:
+    def test_stands_between_what_was_made_before_and_after(self):
+        before = new_id()
+        moment = datetime.now(UTC) + timedelta(milliseconds=2)
+
+        border = first_id(moment)
+
+        assert before < border
+        assert new_id() < border
+        while datetime.now(UTC) < moment + timedelta(milliseconds=1):
+            pass
+        assert border < new_id()

@@ -9,6 +9,8 @@ import pytest
 from features import snapshot
 from gateway import forwarding, pipeline, process, runtime
 from gateway.audit import chores, listing
+from gateway.audit.chain.integrity import Cover, integrity_of
+from gateway.audit.chain.keys import KeyUnusable
 from gateway.audit.criteria import Criteria
 from gateway.audit.models import InferenceRecord
 from gateway.bus import LocalReplies
@@ -67,7 +69,27 @@ class TestChores:
         )
 
 
+class TestAuditKeys:
+    @pytest.mark.parametrize("start", [runtime.start_web, runtime.start_worker])
+    def test_are_there_before_anything_starts(self, settings, tmp_path, start):
+        settings.GATEWAY_AUDIT_SIGNING_KEY_FILE = str(tmp_path / "missing.pem")
+
+        with pytest.raises(KeyUnusable):
+            start()
+
+        with pytest.raises(process.NotStarted):
+            process.parts()
+
+
 class TestStop:
+    def test_leaves_nothing_that_no_checkpoint_covers(self, embedded, scripted_model):
+        scripted_model()
+        pipeline.answer(make_call())
+
+        runtime.stop()
+
+        assert integrity_of(record().pk).cover is Cover.SIGNED
+
     def test_writes_what_is_still_to_be_written(self, embedded, scripted_model):
         scripted_model("slow-20ms")
         stream = pipeline.stream(make_call(is_streamed=True))

@@ -1,6 +1,7 @@
-"""The log on the command line: `manage.py audit export | index | generate`.
+"""The log on the command line: `manage.py audit verify | export | proof | index | …`.
 
 To add a verb, write its two functions, what it takes and what it does, and list the first in VERBS.
+Those of the chain are in `gateway/audit/chain/verbs.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from gateway.audit import chores, export, indexing, readings, specimens
+from gateway.audit.chain import verbs as chain_verbs
 from gateway.audit.chores import Chore
 from gateway.audit.criteria import Criteria, UnreadableCriteria
 from gateway.audit.models import ReadingKind
@@ -29,7 +31,7 @@ INDEX_BATCH = 500
 
 
 class Command(BaseCommand):
-    """Export the log, bring its index of words up to date, or make records up."""
+    """Verify or export the log, bring its index of words up to date, or make records up."""
 
     help = __doc__
 
@@ -175,4 +177,9 @@ def _generate(command: BaseCommand, options: dict[str, Any]) -> None:
     command.stdout.write(f"{options['records']:,} records made up; `audit index` makes them found.")
 
 
-VERBS: tuple[Callable[[Verbs], None], ...] = (_add_export, _add_index, _add_generate)
+VERBS: tuple[Callable[[Verbs], None], ...] = (
+    _add_export,
+    _add_index,
+    _add_generate,
+    *chain_verbs.VERBS,
+)

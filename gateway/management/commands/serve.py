@@ -22,6 +22,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
 from gateway import data_dir
+from gateway.audit.chain import keys
 from gateway.management.commands import first_run
 from gateway.supervision import GaveUp, Program, Supervisor, answers, find_port_trouble
 
@@ -85,6 +86,7 @@ class Command(BaseCommand):
                 self.make_secrets(folder)
             signing_key = settings.GATEWAY_SIGNING_KEY_FILE or data_dir.make_signing_key(folder)
             self.check()
+            self.make_audit_keys()
             self.migrate()
             facts = first_run.prepare(base_url=base_url(host, port), data_dir=folder)
             environment = {
@@ -106,6 +108,17 @@ class Command(BaseCommand):
             )
         self.say("Made the keys of this installation.")
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  # ourselves, no shell
+
+    def make_audit_keys(self) -> None:
+        """Make the keys that prove the audit log, unless they are there.
+
+        Raises:
+            StartRefused: one of them cannot be used.
+        """
+        try:
+            keys.require()
+        except keys.KeyUnusable as error:
+            raise StartRefused(str(error)) from error
 
     def migrate(self) -> None:
         """Bring the database up to date.

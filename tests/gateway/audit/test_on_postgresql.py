@@ -27,6 +27,7 @@ AGAIN = (
     "tests/gateway/audit/test_siem.py",
     "tests/gateway/audit/test_specimens.py",
     "tests/gateway/audit/test_views.py",
+    "tests/gateway/audit/chain",
     "tests/gateway/test_maintenance.py",
     "tests/features/test_models.py",
     "tests/features/test_snapshot.py",

@@ -8,6 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from gateway.audit import store
+from gateway.audit.chain import lanes
 from gateway.audit.models import ContentKind, InferenceContent, InferenceRecord, State
 from gateway.audit.records import Outcome, closing
 from gateway.ids import new_id
@@ -45,9 +46,24 @@ def closed(row, **facts):
     return closing(row["id"], outcome, worker="worker1")
 
 
+class Chained:
+    """A store whose rows are chained as the writer chains them."""
+
+    def __init__(self):
+        self.store = store.for_connection()
+        self.claim = self.store.claim
+        self.lane = lanes.begin("test")
+
+    def open(self, rows):
+        self.store.open(rows, self.lane.opened(rows))
+
+    def close(self, rows):
+        return self.store.close(rows, self.lane.closed(rows))
+
+
 @pytest.fixture
 def rows():
-    return store.for_connection()
+    return Chained()
 
 
 class TestOpen:

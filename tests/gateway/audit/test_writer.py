@@ -4,12 +4,21 @@ import time
 from queue import SimpleQueue
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from gateway.audit import store
-from gateway.audit.models import InferenceRecord, State
+from gateway.audit.chain.formats import link_id
+from gateway.audit.models import (
+    ContentKind,
+    InferenceContent,
+    InferenceRecord,
+    Lane,
+    Link,
+    State,
+)
 from gateway.audit.writer import ClaimJob, CloseJob, OpenJob, Writer
+from tests.gateway.audit.chain.test_verify import look
 from tests.gateway.audit.test_store import closed, opening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +74,9 @@ class TestWriter:
         real_open = store.SqliteStore.open if _is_sqlite() else store.PostgresqlStore.open
         cls = type(store.for_connection())
         monkeypatch.setattr(
-            cls, "open", lambda self, rows: (batches.append(len(rows)), real_open(self, rows))[1]
+            cls,
+            "open",
+            lambda self, rows, link: (batches.append(len(rows)), real_open(self, rows, link))[1],
         )
         writer = Writer()
         done = [submit_open(writer, opening()) for _ in range(50)]
@@ -190,6 +201,154 @@ class TestWriter:
         writer.stop()
 
         assert InferenceRecord.objects.filter(pk__in=[row["id"] for row in rows]).count() == 20
+
+
+class TestChain:
+    """Whatever the writer does, the chain vouches for it."""
+
+    def test_grows_with_each_commit(self, writer):
+        row = opening()
+        submit_open(writer, row).get(timeout=5)
+        done, _ = submit_close(writer, closed(row) | {"worker": None})
+        assert done.get(timeout=5) is True
+
+        assert [row.pk for row in Link.objects.order_by("pk")] == [link_id(1, 1), link_id(1, 2)]
+        assert look().findings == []
+
+    def test_adds_no_commit_and_no_statement(self, writer, monkeypatch):
+        """On PostgreSQL the link goes in the same statement, on SQLite in the same transaction."""
+        submit_open(writer, opening()).get(timeout=5)  # its lane is begun
+        rows = [opening(), opening()]
+        commits = []
+        real = writer._commit
+        monkeypatch.setattr(writer, "_commit", lambda flush: (commits.append(flush), real(flush)))
+        if connection.vendor == "postgresql":
+            executed = []
+            monkeypatch.setattr(
+                store, "_postgresql", lambda real=store._postgresql: Spy(real(), executed)
+            )
+
+        for row in rows:
+            submit_open(writer, row).get(timeout=5)
+
+        assert len(commits) == 2
+        if connection.vendor == "postgresql":
+            assert len(executed) == 2
+
+    def test_names_the_losers_of_a_race_and_raises_no_alarm(self, writer):
+        row = opening()
+        submit_open(writer, row).get(timeout=5)
+        first, _ = submit_close(writer, closed(row) | {"worker": None})
+        assert first.get(timeout=5) is True
+
+        second, _ = submit_close(writer, closed(row, answer="too late") | {"worker": None})
+        assert second.get(timeout=5) is False
+        submit_open(writer, opening()).get(timeout=5)
+
+        assert bytes(Link.objects.get(pk=link_id(1, 4)).lost) == b"\x00\x00"
+        assert look().findings == []
+
+    def test_keeps_two_closes_of_one_record_apart(self):
+        """One statement would take the outcome of one and the answer of the other."""
+        writer = Writer()
+        row = opening()
+        closes = [
+            closed(row, state=state, answer=answer) | {"worker": None}
+            for state, answer in (("cancelled", None), ("answered", "an answer"))
+        ]
+        opened = submit_open(writer, row)
+        done = [submit_close(writer, close)[0] for close in closes]
+
+        writer.start()
+
+        assert opened.get(timeout=5) is None
+        assert [queue.get(timeout=5) for queue in done] == [True, False]
+        writer.stop()
+        record = InferenceRecord.objects.get()
+        assert (record.state, record.closed_link is None) == ("cancelled", False)
+        assert not InferenceContent.objects.filter(kind=ContentKind.ANSWER).exists()
+        assert look().findings == []
+
+    def test_is_as_it_was_after_a_bad_row(self):
+        writer = Writer()
+        done = [submit_open(writer, row) for row in (opening(), opening(model_name=None))]
+
+        writer.start()
+
+        assert [queue.get(timeout=5) is None for queue in done] == [True, False]
+        submit_open(writer, opening()).get(timeout=5)
+        writer.stop()
+        assert Lane.objects.count() == 1
+        assert [row.pk for row in Link.objects.order_by("pk")] == [link_id(1, 1), link_id(1, 2)]
+        assert look().findings == []
+
+    def test_goes_on_in_another_lane_when_nobody_knows_what_was_committed(
+        self, writer, monkeypatch
+    ):
+        """The connection breaks after the commit and before the answer to it."""
+        row = opening()
+        submit_open(writer, row).get(timeout=5)
+        cls = type(store.for_connection())
+        real = cls.close
+
+        def breaks(self, rows, link):
+            real(self, rows, link)
+            monkeypatch.setattr(cls, "close", real)
+            raise Broken
+
+        monkeypatch.setattr(cls, "close", breaks)
+        done, _ = submit_close(writer, closed(row) | {"worker": None})
+
+        assert done.get(timeout=5) is False  # by our own first attempt
+        submit_open(writer, opening()).get(timeout=5)
+        assert Lane.objects.count() == 2
+        assert look().findings == []
+
+    def test_of_two_processes_goes_on_side_by_side(self):
+        writers = [Writer("web"), Writer("worker")]
+        for each in writers:
+            each.start()
+        rows = [opening() for _ in range(60)]
+        opened = [submit_open(writers[0], row) for row in rows]
+        assert [queue.get(timeout=10) for queue in opened] == [None] * 60
+
+        done = [
+            submit_close(writers[number % 2], closed(row) | {"worker": None})[0]
+            for number, row in enumerate(rows + rows)
+        ]
+        won = [queue.get(timeout=10) for queue in done]
+
+        for each in writers:
+            each.stop()
+        assert won.count(True) == 60
+        assert Lane.objects.count() == 2
+        report = look()
+        assert (report.findings, report.records, report.closed) == ([], 60, 60)
+
+    def test_begins_another_lane_after_a_day(self, writer):
+        submit_open(writer, opening()).get(timeout=5)
+        writer._lane.began_at -= 25 * 3600
+
+        submit_open(writer, opening()).get(timeout=5)
+
+        assert [row.pk for row in Link.objects.order_by("pk")] == [link_id(1, 1), link_id(2, 1)]
+        assert look().findings == []
+
+
+class Broken(OperationalError):
+    """The server closed the connection unexpectedly."""
+
+
+class Spy:
+    """A connection that keeps what it is asked."""
+
+    def __init__(self, real, executed):
+        self.real = real
+        self.executed = executed
+
+    def execute(self, statement, *arguments, **options):
+        self.executed.append(statement)
+        return self.real.execute(statement, *arguments, **options)
 
 
 def _is_sqlite():
