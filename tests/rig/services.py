@@ -104,6 +104,21 @@ class RedisServer:
 # PostgreSQL
 
 
+def find_unshare() -> str:
+    """Return the program that makes network namespaces, if it may.
+
+    Raises:
+        Missing: it is not there, or may not.
+    """
+    program = shutil.which("unshare")
+    tried = program and subprocess.run(
+        [program, "--net", "--map-root-user", "true"], capture_output=True, check=False
+    )
+    if not program or not tried or tried.returncode:
+        raise Missing("unshare was not found, or may not make network namespaces")
+    return program
+
+
 def find_postgresql() -> Path:
     """Return the directory that holds initdb and postgres, the newest version first.
 

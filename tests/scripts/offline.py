@@ -1,43 +1,23 @@
 """Runs inside a network namespace of its own: start an unpacked bundle, ask it, stop it.
 
-python offline.py FOLDER PORT      prints the JSON of what it saw
+python -m tests.scripts.offline FOLDER PORT      prints the JSON of what it saw
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
 import urllib.request
 
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+from tests.rig import loopback_only
+
 READY_WITHIN_S = 120
 STOP_WITHIN_S = 30
-
-
-def bring_loopback_up() -> None:
-    """Do what `ip link set lo up` does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack("16sh14x", fcntl.ioctl(door, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(door, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
-
-
-def reaches_others() -> bool:
-    """Test whether a packet could leave; documentation addresses belong to nobody (RFC 5737)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-        try:
-            door.connect(("192.0.2.1", 9))
-        except OSError:
-            return False
-    return True
 
 
 def read_key(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -55,8 +35,8 @@ def read_key(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def main(folder: str, port: str) -> None:
     """Start, ask, stop, tell."""
-    bring_loopback_up()
-    could_leave = reaches_others()
+    loopback_only.bring_up()
+    could_leave = loopback_only.reaches_others()
     process = subprocess.Popen(
         ["make", "--no-print-directory", "run", f"PORT={port}"],
         cwd=folder,

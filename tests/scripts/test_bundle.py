@@ -8,27 +8,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import pytest
 
 from scripts import bundle
 from tests.conftest import need
 from tests.rig.processes import free_port
-from tests.rig.services import Missing
+from tests.rig.services import find_unshare
 
-OFFLINE = Path(__file__).with_name("offline.py")
-
-
-def find_unshare():
-    """Return the program that makes network namespaces, if it may."""
-    program = shutil.which("unshare")
-    tried = program and subprocess.run(
-        [program, "--net", "--map-root-user", "true"], capture_output=True, check=False
-    )
-    if not tried or tried.returncode:
-        raise Missing("unshare was not found, or may not make network namespaces")
-    return program
+# Wheels are fetched for the bundle.
+pytestmark = pytest.mark.index
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +97,9 @@ class TestOffline:
         told = subprocess.run(
             [
                 *(need(find_unshare), "--net", "--map-root-user"),
-                *(sys.executable, str(OFFLINE), str(content), port),
+                *(sys.executable, "-m", "tests.scripts.offline", str(content), port),
             ],
+            cwd=bundle.ROOT,
             capture_output=True,
             text=True,
             timeout=240,
