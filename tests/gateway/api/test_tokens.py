@@ -155,7 +155,7 @@ class TestForgedHeaders:
         thief.close()
         assert not thief.requests
 
-    @pytest.mark.parametrize("kid", [None, public_jwk("stranger")["kid"]])
+    @pytest.mark.parametrize("kid", [None, public_jwk("stranger")["kid"]], ids=["unnamed", "named"])
     def test_the_token_does_not_bring_its_key(self, trusted, kid):
         brought = public_jwk("stranger")
         forged = header(kid=kid, jwk=brought, x5c=[brought["n"]])
@@ -238,7 +238,7 @@ class TestForgedClaims:
     @pytest.mark.parametrize(
         "exp",
         [float("nan"), float("inf"), float("-inf"), "soon", "", [], {}, [NOW + 60], False, 0, -1,
-         -(10**400), NOW - 1],
+         -(10**400), pytest.param(NOW - 1, id="past")],
     )  # fmt: skip
     def test_an_end_that_is_none_is_refused(self, trusted, exp):
         with pytest.raises(BadToken):
@@ -251,7 +251,10 @@ class TestForgedClaims:
         with pytest.raises(BadToken):
             tokens.verify(signed(header(), claims))
 
-    @pytest.mark.parametrize("nbf", [NOW + 3600, float("nan"), float("inf"), "later", [], {}])
+    @pytest.mark.parametrize(
+        "nbf",
+        [pytest.param(NOW + 3600, id="future"), float("nan"), float("inf"), "later", [], {}],
+    )
     def test_a_beginning_that_is_not_past_is_refused(self, trusted, nbf):
         with pytest.raises(BadToken):
             tokens.verify(signed(header(), {**trusted.claims(), "nbf": nbf}))

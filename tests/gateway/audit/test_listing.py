@@ -266,7 +266,7 @@ class TestPlace:
 ASKED = [
     {},
     {"q": "made-up-x"},
-    {"q": str(new_id())},
+    {"q": "0190a3c5-0000-7000-8000-000000000001"},
     {"user": "made-up-user-7"},
     {"key": "made-up key 7"},
     {"group": "made-up/group-7"},
