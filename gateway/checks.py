@@ -141,6 +141,7 @@ def vendor_route_is_usable(**_: Any) -> list[CheckMessage]:
     return []
 
 
+@register
 def audit_log_can_be_proved(**_: Any) -> list[CheckMessage]:
     """Check the keys that are named, the interval, and the places outside."""
     found: list[CheckMessage] = []

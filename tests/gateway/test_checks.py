@@ -1,8 +1,11 @@
 """Promises of gateway/checks.py: what an operator got wrong is named before anything starts."""
 
+import inspect
+
 import pytest
 from django.conf import settings as django_settings
 from django.core.checks import Error
+from django.core.checks.registry import registry
 
 from gateway import checks
 from prompts import library
@@ -23,17 +26,23 @@ class TestDocumentation:
         assert used
         assert all(f"    {name}  " in checks.__doc__ for name in used)
 
-    def test_holds_for_the_settings_of_the_tests(self):
-        every = (
-            checks.prompts_exist,
-            checks.limits_are_positive,
-            checks.secrets_are_usable,
-            checks.choices_are_known,
-            checks.vendor_route_is_usable,
-            checks.audit_log_can_be_proved,
-        )
 
-        assert not [message for check in every for message in check()]
+class TestChecks:
+    def test_are_all_run_by_django(self):
+        written = {
+            check
+            for _, check in inspect.getmembers(checks, inspect.isfunction)
+            if check.__annotations__.get("return") == "list[CheckMessage]"
+        }
+
+        assert written
+        assert written <= set(registry.get_checks(include_deployment_checks=True))
+
+    def test_hold_for_the_settings_of_the_tests(self):
+        ours = [check for check in registry.get_checks() if check.__module__ == checks.__name__]
+
+        assert ours
+        assert not [message for check in ours for message in check()]
 
 
 class TestPromptsExist:

@@ -22,7 +22,7 @@ ANSWERED = Outcome(state=State.ANSWERED, answer="found")
 class ClosesNothing(store.SqliteStore):
     """A database that goes away after the opening."""
 
-    def close(self, rows):
+    def close(self, rows, link):
         raise OperationalError("away")
 
 
@@ -88,9 +88,9 @@ class TestOwnRecord:
             pytest.fail("something was done")
 
     def test_is_closed_where_it_was_opened_too_late(self, own, monkeypatch, settings):
-        def late(self, rows):
+        def late(self, rows, link):
             time.sleep(0.3)
-            return opened(self, rows)
+            return opened(self, rows, link)
 
         opened = store.SqliteStore.open
         monkeypatch.setattr(store.SqliteStore, "open", late)

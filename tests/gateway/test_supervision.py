@@ -192,7 +192,7 @@ class TestStop:
         started = time.monotonic()
         supervisor.stop()
 
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15
 
     def test_leaves_a_dead_program_alone(self, supervisor, program):
         supervisor.add(program(code=""))

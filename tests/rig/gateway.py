@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.rig.gitlab import FakeGitLab, rsa_key
-from tests.rig.processes import DidNotStart, accepts, end, free_port, send_to_family, wait_until
+from tests.rig.processes import DidNotStart, end, free_port, send_to_family, wait_until
 from tests.rig.services import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,9 +164,10 @@ class Gateway:
             raise DidNotStart(f"{exc}\n{log}") from None
 
     def _web_answers(self) -> bool:
-        if not accepts(self.port):
-            return False
-        return self.get("/monitoring/healthz").status_code == 200
+        try:
+            return self.get("/monitoring/healthz").status_code == 200
+        except requests.ConnectionError:
+            return False  # not there yet, or the last of the one before
 
     def _worker_listens(self) -> bool:
         assert self.redis_server is not None

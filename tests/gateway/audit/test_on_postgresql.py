@@ -52,7 +52,7 @@ def test_promises_hold_on_postgresql(postgres_url):
         env={**os.environ, "DATABASE_URL": postgres_url},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
     assert done.returncode == 0, done.stdout[-4000:]
