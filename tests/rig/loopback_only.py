@@ -38,7 +38,7 @@ def main(command: Sequence[str]) -> None:
     bring_up()
     if reaches_others():
         raise SystemExit("This is no network namespace of its own: start it with `unshare --net`.")
-    os.execvp(command[0], command)  # noqa: S606  # the command is the caller's
+    os.execvp(command[0], list(command))  # noqa: S606  # the command is the caller's
 
 
 if __name__ == "__main__":
